@@ -1,0 +1,142 @@
+"""The gradient cache: the gradient of a loss over the whole batch, with the memory of a micro-batch.
+
+Gao et al. 2021 (GradCache): encode micro-batches without a graph, take the batch losses' gradients at the cached
+features, encode again with a graph and push those gradients through. Sample losses join in the second pass. With one
+micro-batch there is one pass, which is plain training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clipdistill.engine.distributed import Ranks
+from clipdistill.engine.rng import device_states, restore_device_states
+from clipdistill.tasks.base import Features, Task
+
+
+def backward(
+    task: Task,
+    batch: Mapping[str, Any],
+    ranks: Ranks,
+    micro_batch: int | None = None,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+) -> dict[str, Tensor]:
+    """Add the gradient of the weighted losses to the parameters' `.grad`; average over ranks afterwards.
+
+    Args:
+        batch: this rank's part of the batch: tensors with the batch as first axis (others are left alone).
+        micro_batch: samples encoded at once; None = all of them.
+
+    Returns:
+        The unweighted terms, detached: batch terms over the gathered batch, sample terms averaged over this rank's.
+    """
+    chunks = split(batch, micro_batch)
+    replay = len(chunks) > 1
+    encoded: list[Features] = []
+    states: list[list[Tensor]] = []
+    targets: list[Features] = []
+    for chunk in chunks:
+        with autocast():
+            targets.append(task.targets(chunk))
+            states.append(device_states() if replay else [])
+            with torch.no_grad() if replay else nullcontext(), frozen_statistics(task) if replay else nullcontext():
+                encoded.append(task.encode(chunk))
+    end_state = device_states() if replay else []
+
+    share = 1 / len(chunks)
+    terms, gradients = _batch_terms(task, encoded, targets, ranks)
+    for index, chunk in enumerate(chunks):
+        with autocast():
+            if replay:
+                restore_device_states(states[index])
+                encoded[index] = task.encode(chunk)
+            features = encoded[index]
+            sample_terms = task.sample_losses({**features, **targets[index]}, chunk)
+            # The rank's slice of the gradient is one of world_size parts of a sum, and ranks are averaged later.
+            surrogate = [
+                (features[name] * gradient).sum() * ranks.world_size
+                for name, gradient in _chunk_of(gradients, index, len(chunks)).items()
+                if features[name].requires_grad
+            ]
+            surrogate += [task.weights[name] * value * share for name, value in sample_terms.items()]
+        if surrogate:
+            torch.stack(
+                [value.float() if value.dtype != torch.float64 else value for value in surrogate]
+            ).sum().backward()
+        for name, value in sample_terms.items():
+            terms[name] = terms.get(name, 0) + value.detach() * share
+        encoded[index] = {}
+    if replay:
+        restore_device_states(end_state)
+    return terms
+
+
+def _batch_terms(
+    task: Task, encoded: list[Features], targets: list[Features], ranks: Ranks
+) -> tuple[dict[str, Tensor], Features]:
+    """Values of the batch terms, and their weighted gradients at this rank's features."""
+    leaves: Features = {}
+    gathered: Features = {}
+    for name in encoded[0]:
+        whole = ranks.gather(_upcast(torch.cat([chunk[name].detach() for chunk in encoded])))
+        gathered[name] = leaves[name] = whole.requires_grad_(whole.is_floating_point())
+    for name in targets[0]:
+        gathered[name] = ranks.gather(_upcast(torch.cat([chunk[name] for chunk in targets])))
+    # Losses are computed in full precision: outside autocast, on features of at least 32 bits.
+    losses = task.batch_losses(gathered)
+    if not losses:
+        return {}, {}
+    torch.stack([task.weights[name] * value for name, value in losses.items()]).sum().backward()
+    local = {}
+    for name, leaf in leaves.items():
+        if leaf.grad is not None:
+            size = leaf.shape[0] // ranks.world_size
+            local[name] = leaf.grad[ranks.rank * size : (ranks.rank + 1) * size]
+    return {name: value.detach() for name, value in losses.items()}, local
+
+
+def _upcast(values: Tensor) -> Tensor:
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+
+
+def _chunk_of(gradients: Features, index: int, count: int) -> Features:
+    return {name: gradient.chunk(count)[index] for name, gradient in gradients.items()}
+
+
+def split(batch: Mapping[str, Any], micro_batch: int | None) -> list[dict[str, Any]]:
+    """Cut the tensors of a batch into micro-batches of equal size.
+
+    Raises:
+        ValueError: the batch can't be cut into equal parts of that size.
+    """
+    size = next(len(value) for value in batch.values() if isinstance(value, Tensor))
+    step = micro_batch or size
+    if size % step:
+        raise ValueError(f"a batch of {size} can't be cut into micro-batches of {step}")
+    return [
+        {name: value[start : start + step] for name, value in batch.items() if isinstance(value, Tensor)}
+        for start in range(0, size, step)
+    ]
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Keep BatchNorm's running statistics still, so that a micro-batch that is encoded twice counts once."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    saved = [
+        (m, m.momentum, m.num_batches_tracked.clone() if m.num_batches_tracked is not None else None) for m in norms
+    ]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, momentum, count in saved:
+            norm.momentum = momentum
+            if count is not None and norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.copy_(count)

@@ -1,0 +1,170 @@
+"""The Recipe: a typed, validated description of one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class Strict(BaseModel):
+    """A part of a recipe: unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class Options(BaseModel):
+    """A part of a recipe whose further keys are checked by what they are meant for (a source, a task, a suite)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def options(self) -> dict[str, Any]:
+        """The keys that the recipe itself has no field for."""
+        return dict(self.model_extra or {})
+
+
+class PetriSpec(Strict):
+    """The petri world to write before the run when its folder isn't there."""
+
+    path: Path
+    images: int = Field(6000, ge=1, description="training pictures")
+    val: int = Field(500, ge=1)
+    test: int = Field(1000, ge=1)
+    seed: int = 0
+    image_size: int = Field(64, ge=16)
+    skew: Literal["even", "natural"] = "even"
+    formats: list[str] = ["karpathy", "imagefolder"]
+
+
+class SourceSpec(Options):
+    """One source of samples; further keys are the options of its format (see docs/bring-your-data.md)."""
+
+    format: str
+    path: str | list[str] | None = None
+    count: int | None = Field(None, ge=1, description="draw this many samples, by seed; none = all of them")
+
+
+class AugmentSpec(Strict):
+    """What the student sees of a picture in training. Each view is a pure function of (seed, sample id, view)."""
+
+    crop_scale: tuple[float, float] | None = Field((0.9, 1.0), description="area of the random crop; none = no crop")
+    crop_ratio: tuple[float, float] = (0.75, 4 / 3)
+    flip: float = Field(0.0, ge=0, le=1)
+    jitter: float = Field(0.0, ge=0, le=1, description="strength of brightness, contrast and saturation changes")
+    grayscale: float = Field(0.0, ge=0, le=1)
+    views: int | None = Field(None, ge=1, description="views a sample; none = a fresh one each epoch (live teachers)")
+
+
+class DataSpec(Strict):
+    """Where the training pairs come from."""
+
+    train: list[SourceSpec] = Field(min_length=1)
+    augment: AugmentSpec = AugmentSpec()
+    workers: int = Field(1, ge=0, description="processes that decode pictures")
+    max_bad_share: float = Field(0.01, ge=0, le=1, description="stop when more than this share can't be read")
+
+
+class ModelSpec(Strict):
+    """A model by name or path, or joined from an image tower and a text tower."""
+
+    model: str | None = None
+    image_tower: str | None = Field(None, description="timm name, for a joined model")
+    image_weights: Path | None = None
+    text_tower: str | None = Field(None, description="Hugging Face folder or hub name, for a joined model")
+    embed_dim: int = Field(256, ge=1)
+    projection: Literal["linear", "mlp"] = "linear"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ModelSpec:
+        joined = self.image_tower is not None and self.text_tower is not None
+        if (self.model is None) == (not joined):
+            raise ValueError("give either `model` or both `image_tower` and `text_tower`")
+        return self
+
+    @property
+    def label(self) -> str:
+        """What tables call this model."""
+        return self.model or f"{self.image_tower} + {Path(str(self.text_tower)).name}"
+
+
+class TeacherSpec(ModelSpec):
+    """A teacher: live, or stored when `store` names a folder (written first when it isn't there)."""
+
+    store: Path | None = None
+
+
+class TaskSpec(Options):
+    """One method's training problem; further keys are the options of the method."""
+
+    method: str = "clip_kd"
+    weights: dict[str, float] | None = Field(None, description="term -> weight; none = the method's own")
+
+
+class TrainSpec(Strict):
+    """How long, how fast and in which precision."""
+
+    epochs: int = Field(1, ge=1)
+    max_steps: int | None = Field(None, ge=1)
+    batch_size: int = Field(256, ge=1, description="pairs an optimizer step, over all processes")
+    micro_batch: int | None = Field(None, ge=1, description="pairs encoded at once on a process (gradient cache)")
+    lr: float = Field(1e-3, gt=0)
+    min_lr: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.1, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = Field(1e-6, gt=0)
+    warmup_steps: int = Field(0, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip_norm: float | None = Field(None, gt=0)
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged student that is saved and exported")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    activation_checkpointing: bool = False
+    checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
+    keep_checkpoints: int = Field(2, ge=1)
+    log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
+    trackers: list[Literal["tensorboard", "wandb"]] = []
+
+    @field_validator("micro_batch")
+    @classmethod
+    def _divides(cls, value: int | None, info: Any) -> int | None:
+        batch = info.data.get("batch_size")
+        if value is not None and batch is not None and batch % value:
+            raise ValueError(f"must divide batch_size ({batch})")
+        return value
+
+
+class EvaluateSpec(Options):
+    """A suite on a data set; further keys are options of the suite."""
+
+    suite: str
+    data: SourceSpec | str | None = None
+
+
+class Recipe(Strict):
+    """One run: data + models + task + training + evaluation."""
+
+    name: str
+    about: str = ""
+    paper: str | None = Field(None, description="the row of report/paper_numbers to set beside what was measured")
+    seed: int = 0
+    petri: PetriSpec | None = None
+    data: DataSpec
+    student: ModelSpec
+    teachers: list[TeacherSpec] = []
+    task: TaskSpec = TaskSpec()
+    train: TrainSpec = TrainSpec()
+    evaluate: list[EvaluateSpec] = []
+    compare: list[Literal["teacher", "base", "control"]] = Field(
+        ["teacher"], description="what else is measured: control = the same student trained without its teacher"
+    )
+
+    def to_yaml(self) -> str:
+        """The recipe as resolved, as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,174 @@
+"""Recipes as files: found by name or path, `extends`, `key=value` overrides, and errors in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from clipdistill.errors import UserError, nearest
+from clipdistill.recipe import Recipe
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package, such as `petri/clip_kd`."""
+    found = (path.relative_to(RECIPES).with_suffix("") for path in RECIPES.rglob("*.yaml"))
+    return sorted(name.as_posix() for name in found if not name.name.startswith("_"))
+
+
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or path, apply `key=value` overrides, validate.
+
+    Args:
+        name: a name that `recipe_names` lists, or the path of a YAML file. A recipe may say `extends: NAME`, another
+            recipe beside it or by name, whose keys it then overrides (mappings merge, lists replace).
+        overrides: `train.lr=3e-4`, `data.train.0.count=100`; the value is YAML.
+
+    Raises:
+        UserError: unknown recipe or key (with the nearest valid one), wrong type, or broken YAML.
+    """
+    path = _find(str(name))
+    values = _read(path, seen=())
+    for override in overrides:
+        _override(values, override)
+    return validate(values, str(name))
+
+
+def validate(values: Mapping[str, Any], where: str) -> Recipe:
+    """Turn plain values into a Recipe; `where` names their file in errors."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {explain(error, Recipe)}") from error
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first thing that is wrong, in one line: field, what is wrong, the nearest valid key."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        keys = _keys_at(model, first["loc"][:-1])
+        hint = nearest(str(first["loc"][-1]), keys) or f" Valid keys: {', '.join(sorted(keys))}."
+        return f"unknown key `{field}`.{hint}"
+    if first["type"] == "missing":
+        return f"`{field}` is missing; add it"
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"`{field or 'recipe'}`: {message}{shown}"
+
+
+def _keys_at(model: type[BaseModel], loc: Iterable[Any]) -> list[str]:
+    current: Any = model
+    for part in loc:
+        if isinstance(part, int) or current is None:
+            continue
+        annotation = current.model_fields[part].annotation if part in current.model_fields else None
+        current = _model_in(annotation)
+    return list(current.model_fields) if current is not None else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if (found := _model_in(inner)) is not None:
+            return found
+    return None
+
+
+def _find(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(
+                f"{name}: no such recipe file; `clipdistill recipes` lists the ones that come with the package"
+            )
+        return path
+    path = RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        raise UserError(
+            f"{name}: no recipe of that name.{nearest(name, recipe_names())} `clipdistill recipes` lists them"
+        )
+    return path
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path in seen:
+        raise UserError(f"{path}: `extends` goes in a circle")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a recipe is a mapping of keys to values; see `clipdistill recipes NAME` for one")
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    beside = path.parent / f"{parent}.yaml"
+    return _merge(_read(beside if beside.is_file() else _find(str(parent)), (*seen, path)), values)
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        # Weights are one choice: adding to a parent's would leave terms on that the child never names.
+        if isinstance(old, dict) and isinstance(value, dict) and key != "weights":
+            merged[key] = _merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    key, equals, raw = text.partition("=")
+    if not equals or not key:
+        raise UserError(f"{text!r}: an override is written key=value, such as train.lr=3e-4")
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise UserError(f"{text!r}: the value is not valid YAML") from error
+    parts = key.split(".")
+    node: Any = values
+    for index, part in enumerate(parts[:-1]):
+        if isinstance(node, list):
+            node = node[_position(node, part, key)]
+            continue
+        child = node.get(part)
+        if isinstance(child, str) and part in ("student",):
+            child = {"model": child}
+        if not isinstance(child, dict | list):
+            child = {}
+        node[part] = child
+        node = child
+        if not isinstance(node, dict | list):
+            raise UserError(f"{text!r}: `{'.'.join(parts[: index + 1])}` has no keys")
+    last = parts[-1]
+    if isinstance(node, list):
+        node[_position(node, last, key)] = value
+    else:
+        node[last] = value
+
+
+def _position(items: list[Any], part: str, key: str) -> int:
+    if not part.isdigit() or int(part) >= len(items):
+        raise UserError(f"`{key}`: {part!r} is not a position in a list of {len(items)}; count from 0")
+    return int(part)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ between two recipes as plain values."""
+    found = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}")
+    return found

@@ -1,0 +1,133 @@
+"""Task: what the Trainer asks of a method. It owns the student, its teachers, its own projections and its losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from clipdistill.errors import UserError, nearest
+from clipdistill.recipe_files import explain
+
+Features = dict[str, Tensor]
+Batch = Mapping[str, Any]
+
+MAX_LOGIT_SCALE = math.log(100.0)
+
+
+class TaskOptions(BaseModel):
+    """Options of a method, as they stand under `task:` in a recipe; unknown ones are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """A parameter for the optimizer: its learning rate is `lr * lr_scale`; `decay` says whether weights decay."""
+
+    name: str
+    parameter: nn.Parameter
+    lr_scale: float = 1.0
+    decay: bool = True
+
+
+class Task(nn.Module):
+    """One method's training problem.
+
+    A subclass names its terms in `TERMS` (name -> default weight; 0 = off unless a recipe asks), reads the batch in
+    `encode` and `targets`, and returns named, unweighted losses from `batch_losses` (terms that compare the samples
+    of the whole gathered batch) and `sample_losses` (terms that see one sample at a time, averaged over the samples
+    given). The Trainer sums weight * term.
+
+    Teachers are not submodules: they are never in `train()` mode, in the optimizer or in a checkpoint.
+    """
+
+    TERMS: ClassVar[Mapping[str, float]] = {}
+    Options: ClassVar[type[TaskOptions]] = TaskOptions
+
+    student: nn.Module
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teachers: Sequence[Any] = (),
+        weights: Mapping[str, float] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.teachers = tuple(teachers)
+        self.weights = self.check_weights(weights)
+        self.settings = self.check_options(options)
+
+    @classmethod
+    def check_weights(cls, weights: Mapping[str, float] | None) -> dict[str, float]:
+        """The weights that are not 0, `TERMS` when none are given.
+
+        Raises:
+            UserError: a term that the method doesn't have, or nothing to train on.
+        """
+        for name in weights or {}:
+            if name not in cls.TERMS:
+                hint = nearest(name, cls.TERMS)
+                raise UserError(f"`task.weights.{name}`: no such term.{hint} Terms: {', '.join(cls.TERMS)}.")
+        chosen = {k: float(v) for k, v in (cls.TERMS if weights is None else weights).items() if v != 0}
+        if not chosen:
+            raise UserError("`task.weights`: every weight is 0, so there is nothing to train on")
+        return chosen
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any] | None) -> Any:
+        """The method's options, validated.
+
+        Raises:
+            UserError: an option that the method doesn't have, or one of the wrong type.
+        """
+        try:
+            return cls.Options.model_validate(dict(options or {}))
+        except ValidationError as error:
+            raise UserError(f"`task`: {explain(error, cls.Options)}") from error
+
+    def trainable(self) -> Iterator[Trainable]:
+        """Every parameter that asks for a gradient; norms, biases and scales (fewer than two axes) don't decay."""
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                yield Trainable(name, parameter, decay=parameter.ndim >= 2)
+
+    def encode(self, batch: Batch) -> Features:
+        """The student's features of a micro-batch, each with the batch as first axis."""
+        raise TypeError(f"{type(self).__name__} must define encode")
+
+    def targets(self, batch: Batch) -> Features:
+        """The teachers' features of a micro-batch, without gradients; asked for once, however the batch is replayed."""
+        found: Features = {}
+        for index, teacher in enumerate(self.teachers):
+            found |= {f"teacher{index}/{name}": value for name, value in teacher.targets(batch).items()}
+        return found
+
+    def batch_losses(self, features: Features) -> dict[str, Tensor]:
+        """Terms over the features of the whole batch, gathered over micro-batches and processes."""
+        return {}
+
+    def sample_losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        """Terms over single samples, each the mean over the samples of this micro-batch."""
+        return {}
+
+    def after_step(self) -> None:
+        """Called after each optimizer step."""
+
+    def wants(self, term: str) -> bool:
+        """Whether `term` has a weight other than 0."""
+        return term in self.weights
+
+
+def clamp_logit_scale(parameter: Tensor | None) -> None:
+    """Keep a log-scale at or below log(100), as CLIP does, so that the logits can't run away."""
+    if parameter is not None:
+        with torch.no_grad():
+            parameter.clamp_(max=MAX_LOGIT_SCALE)

@@ -1,0 +1,128 @@
+"""The CLIP-KD family: relational, feature, interactive and gradient distillation, affinity mimicking, ensembles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clipdistill.errors import UserError
+from clipdistill.objectives.affinity import affinity_mimicking
+from clipdistill.objectives.clip_kd import afd, crd, fd, gd, icl, mfd
+from clipdistill.objectives.ensemble import ensemble_kd
+from clipdistill.objectives.masking import mask_patches
+from clipdistill.tasks.base import Batch, Features
+from clipdistill.tasks.contrastive import Contrastive, ContrastiveOptions
+
+ONE_TEACHER = ("crd", "fd", "icl", "gd", "afd", "mfd", "affinity")
+
+
+class ClipKDOptions(ContrastiveOptions):
+    """Options of the CLIP-KD family."""
+
+    mask_ratio: float = 0.75
+    """Share of patches hidden from the student for `mfd` (CLIP-KD's 0.75)."""
+    mask_patch: int = 16
+    """Side of a hidden patch in pixels of the student's image."""
+    ensemble_scale: float | None = None
+    """Scale of the student's logits in `ensemble`; none = its own logit scale."""
+
+
+class ClipKD(Contrastive):
+    """Distil a DualEncoder into a smaller one.
+
+    Terms (default weights as in CLIP-KD; GD's is 1e8 when used): `task` contrastive loss; `crd` contrastive
+    relational, `fd` feature, `icl` interactive contrastive, `gd` gradient, `afd` augmented feature and `mfd` masked
+    feature distillation; `affinity` TinyCLIP's affinity mimicking; `ensemble` MobileCLIP's stored-ensemble loss, the
+    one term for several teachers. Where student and teacher differ in width, linear projections of the student's
+    embeddings into the teacher's space train along and are thrown away afterwards.
+    """
+
+    TERMS = {
+        "task": 1.0, "crd": 1.0, "fd": 2000.0, "icl": 1.0,
+        "gd": 0.0, "afd": 0.0, "mfd": 0.0, "affinity": 0.0, "ensemble": 0.0,
+    }  # fmt: skip
+    Options = ClipKDOptions
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teachers: Sequence[Any] = (),
+        weights: Mapping[str, float] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(student, teachers, weights, options)
+        if not self.teachers:
+            raise UserError("`teachers`: clip_kd needs a teacher; add one, or use `task.method=contrastive`")
+        single = [term for term in ONE_TEACHER if self.wants(term)]
+        if len(self.teachers) > 1 and single:
+            raise UserError(
+                f"`task.weights.{single[0]}` works with one teacher, not {len(self.teachers)}; use `ensemble`"
+            )
+        width, target = int(student.embed_dim), int(self.teachers[0].embed_dim)
+        if any(self.wants(term) for term in ("fd", "icl", "gd", "afd", "mfd")):
+            same = width == target
+            self.project_image: nn.Module = nn.Identity() if same else nn.Linear(width, target)
+            self.project_text: nn.Module = nn.Identity() if same else nn.Linear(width, target)
+        if self.wants("afd"):
+            self.fuse_image = nn.Linear(2 * target, target)
+            self.fuse_text = nn.Linear(2 * target, target)
+            self.afd_logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        if self.wants("icl"):
+            # A log, exponentiated before use; CLIP-KD's released code multiplies by the log itself.
+            self.icl_logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def encode(self, batch: Batch) -> Features:
+        """Embeddings of the student; with `mfd` those of the masked picture too."""
+        features = super().encode(batch)
+        if self.wants("mfd"):
+            pixels = batch["image/student"]
+            if not pixels.is_floating_point():
+                pixels = pixels.float() / 255
+            fill = self.student.mean_colour.to(pixels)
+            masked = mask_patches(pixels, self.settings.mask_patch, self.settings.mask_ratio, fill=fill)
+            features["masked_image"] = self.student.encode_image(masked)
+        return features
+
+    def batch_losses(self, features: Features) -> dict[str, Tensor]:
+        """Terms that compare the samples of the batch with one another."""
+        losses = super().batch_losses(features)
+        scale, image, text = self.student.logit_scale, features["image"], features["text"]
+        pairs = [
+            (features[f"teacher{i}/image"], features[f"teacher{i}/text"], teacher.logit_scale)
+            for i, teacher in enumerate(self.teachers)
+        ]
+        t_image, t_text, t_scale = pairs[0]
+        if self.wants("crd"):
+            losses["crd"] = crd(image, text, scale, t_image, t_text, t_scale)
+        if self.wants("affinity"):
+            losses["affinity"] = affinity_mimicking(image, text, scale, t_image, t_text, t_scale)
+        if self.wants("ensemble"):
+            own = scale if self.settings.ensemble_scale is None else self.settings.ensemble_scale
+            losses["ensemble"] = ensemble_kd(image, text, own, pairs)
+        if any(self.wants(term) for term in ("icl", "gd", "afd")):
+            p_image, p_text = self.project_image(image), self.project_text(text)
+            if self.wants("icl"):
+                losses["icl"] = icl(p_image, p_text, t_image, t_text, self.icl_logit_scale.exp())
+            if self.wants("gd"):
+                losses["gd"] = gd(p_image, p_text, scale, t_image, t_text, t_scale)
+            if self.wants("afd"):
+                fused_scale = self.afd_logit_scale.exp()
+                losses["afd"] = afd(p_image, p_text, t_image, t_text, self.fuse_image, self.fuse_text, fused_scale)
+        return losses
+
+    def sample_losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        """`fd` and `mfd`: each sample against its own target, image and text added as in CLIP-KD's equation of FD."""
+        losses: dict[str, Tensor] = {}
+        if not (self.wants("fd") or self.wants("mfd")):
+            return losses
+        t_image, t_text = features["teacher0/image"], features["teacher0/text"]
+        text = fd(self.project_text(features["text"]), t_text)
+        if self.wants("fd"):
+            losses["fd"] = fd(self.project_image(features["image"]), t_image) + text
+        if self.wants("mfd"):
+            losses["mfd"] = mfd(self.project_image(features["masked_image"]), t_image) + text
+        return losses

@@ -1,0 +1,54 @@
+"""Contrastive training without a teacher: what a control is, and how petri teachers are made."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from clipdistill.objectives.contrastive import info_nce, sigmoid_loss
+from clipdistill.tasks.base import Batch, Features, Task, TaskOptions, clamp_logit_scale
+
+
+class ContrastiveOptions(TaskOptions):
+    """Options of every method with a contrastive task loss."""
+
+    loss: Literal["info_nce", "sigmoid"] = "info_nce"
+    chunk: int | None = None
+    """Rows of the logits that are held at once; none = all of them."""
+
+
+class Contrastive(Task):
+    """InfoNCE (CLIP) or the sigmoid loss (SigLIP) between the student's image and text embeddings."""
+
+    TERMS = {"task": 1.0}
+    Options = ContrastiveOptions
+
+    def encode(self, batch: Batch) -> Features:
+        """Embeddings of `image/student` and `text/student`, un-normalised, [B, D]."""
+        return {
+            "image": self.student.encode_image(batch["image/student"]),
+            "text": self.student.encode_text(batch["text/student"]),
+        }
+
+    def batch_losses(self, features: Features) -> dict[str, Tensor]:
+        """`task`: the contrastive loss over the whole batch."""
+        return {"task": self.task_loss(features)} if self.wants("task") else {}
+
+    def task_loss(self, features: Features) -> Tensor:
+        """The contrastive loss on `image` and `text` at the student's own scale (and bias, for sigmoid)."""
+        image, text, scale = features["image"], features["text"], self.student.logit_scale
+        if self.settings.loss == "sigmoid":
+            return sigmoid_loss(image, text, scale, self.student.logit_bias, chunk=self.settings.chunk)
+        return info_nce(image, text, scale, chunk=self.settings.chunk)
+
+    def after_step(self) -> None:
+        """Clamp every logit scale that trains."""
+        clamp_scales(self)
+
+
+def clamp_scales(module: nn.Module) -> None:
+    """Clamp the parameters of `module` that are logit scales, by name."""
+    for name, parameter in module.named_parameters():
+        if name.endswith("logit_scale") and parameter.requires_grad:
+            clamp_logit_scale(parameter)
