@@ -36,7 +36,7 @@ class Ranks:
             dist.barrier()
 
     def gather(self, values: Tensor) -> Tensor:
-        """Concatenate `values` [b, ...] of every rank, in the order of the ranks: [world_size * b, ...]. No gradient."""
+        """Concatenate `values` [b, ...] of every rank, in rank order: [world_size * b, ...]. No gradient."""
         if self.world_size == 1:
             return values
         parts = [torch.empty_like(values) for _ in range(self.world_size)]

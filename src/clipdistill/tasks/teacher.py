@@ -26,7 +26,7 @@ class Teacher(Protocol):
 
 
 class LiveTeacher:
-    """A frozen DualEncoder that encodes what the loader prepared for its role, with its own transforms and tokenizer."""
+    """A frozen DualEncoder that encodes what the loader prepared for its role (own transforms, own tokenizer)."""
 
     def __init__(self, model: Any, role: str = "teacher0") -> None:
         model.requires_grad_(False).eval()

@@ -1,0 +1,92 @@
+"""Checkpoints: all that a run needs to go on bit for bit, written atomically, the last good ones kept."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipdistill.errors import UserError
+from clipdistill.files import atomic_path
+from clipdistill.recipe_files import differences
+
+FORMAT = 1
+
+# What may change between a run and its continuation without changing what is trained.
+FREE_KEYS = ("about", "name", "paper", "evaluate", "compare", "petri", "data.workers", "data.max_bad_share")
+FREE_TRAIN_KEYS = ("checkpoint_every", "keep_checkpoints", "log_every", "trackers")
+
+
+def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
+    """Write `folder/step-XXXXXXXX.pt`, then delete all but the `keep` newest.
+
+    Raises:
+        UserError: unwritable folder or full disk; older checkpoints stay as they are.
+    """
+    path = folder / f"step-{step:08d}.pt"
+    folder.mkdir(parents=True, exist_ok=True)
+    need = sum(t.numel() * t.element_size() for t in _tensors(state))
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise UserError(
+            f"{path}: a checkpoint needs {need / 1e6:.0f} MB and the disk has {free / 1e6:.0f} MB; free some"
+        )
+    with atomic_path(path) as temporary:
+        torch.save({"format": FORMAT, "step": step, **state}, temporary)
+    for old in list_checkpoints(folder)[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints in `folder`, oldest first."""
+    return sorted(folder.glob("step-*.pt"))
+
+
+def load_latest(folder: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The newest checkpoint that can be read, or None when there is none.
+
+    Args:
+        recipe: the recipe of the run that wants to go on, as plain values.
+
+    Raises:
+        UserError: the checkpoint is of another recipe (the keys that differ are named), or no checkpoint can be read.
+    """
+    paths = list_checkpoints(folder)
+    for path in reversed(paths):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
+            continue  # damaged: an older one may be good
+        if state.get("format") != FORMAT:
+            raise UserError(f"{path}: written by another version of clipdistill; start again with a new --out")
+        changed = [key for key in differences(state["recipe"], dict(recipe)) if not _free(key)]
+        if changed:
+            raise UserError(
+                f"{path}: checkpoint of another recipe; these keys differ: {', '.join(changed[:6])}. "
+                "Resume with the recipe it was made with, or choose another --out"
+            )
+        return state
+    if paths:
+        raise UserError(f"{folder}: none of the {len(paths)} checkpoints can be read; delete the run and start again")
+    return None
+
+
+def _free(key: str) -> bool:
+    if any(key == free or key.startswith(free + ".") for free in FREE_KEYS):
+        return True
+    return any(key == f"train.{free}" or key.startswith(f"train.{free}.") for free in FREE_TRAIN_KEYS)
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        return [t for inner in value.values() for t in _tensors(inner)]
+    if isinstance(value, list | tuple):
+        return [t for inner in value for t in _tensors(inner)]
+    return []

@@ -1,0 +1,119 @@
+"""Where a run's numbers go: metrics.jsonl always, TensorBoard and W&B when asked, the terminal meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from clipdistill.errors import UserError
+
+
+class Metrics:
+    """Appends a line to metrics.jsonl and passes it on to the trackers.
+
+    Args:
+        folder: the run's folder.
+        trackers: names that accelerate knows (`tensorboard`, `wandb`).
+        config: the recipe as plain values, for the trackers.
+        step: the step that a resumed run starts from; lines after it, of the interrupted try, are dropped.
+    """
+
+    def __init__(self, folder: Path, trackers: list[str], config: Mapping[str, Any], step: int = 0) -> None:
+        self.path = folder / "metrics.jsonl"
+        kept = [line for line in read_metrics(self.path) if line["step"] <= step] if step else []
+        self.seconds_before = kept[-1]["seconds"] if kept else 0.0
+        self._start = time.perf_counter()
+        with open(self.path, "w", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(line) + "\n" for line in kept)
+        self._trackers = [make_tracker(name, folder, config) for name in trackers]
+
+    def log(self, values: Mapping[str, float | int]) -> None:
+        """Write one line; `seconds` of training so far are added."""
+        line = {**values, "seconds": round(self.seconds_before + time.perf_counter() - self._start, 3)}
+        with open(self.path, "a", encoding="utf-8") as handle:
+            handle.write(json.dumps(line) + "\n")
+        for tracker in self._trackers:
+            tracker.log({k: v for k, v in line.items() if k != "step"}, step=int(line["step"]))
+
+    def close(self) -> None:
+        """Flush and close the trackers."""
+        for tracker in self._trackers:
+            tracker.finish()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, without a last one that was cut off; empty when there is no file."""
+    lines = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return lines
+
+
+def make_tracker(name: str, folder: Path, config: Mapping[str, Any]) -> Any:
+    """One of accelerate's trackers.
+
+    Raises:
+        UserError: its library isn't installed.
+    """
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+
+    if not filter_trackers([name], logging_dir=str(folder)):
+        raise UserError(f"`train.trackers`: {name} is not installed; pip install 'clipdistill[track]'")
+    kind = LOGGER_TYPE_TO_CLASS[name]
+    tracker = kind("clipdistill", logging_dir=str(folder)) if kind.requires_logging_directory else kind("clipdistill")
+    if hasattr(tracker, "start"):
+        tracker.start()
+    tracker.store_init_configuration({"recipe": json.dumps(config)})
+    return tracker
+
+
+class Meter:
+    """Progress and time left: a bar on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, label: str, total: int, done: int = 0, *, quiet: bool = False, every: float = 10.0) -> None:
+        self.label, self.total, self.done = label, max(total, 1), done
+        self._first, self._start, self._every, self._last = done, time.perf_counter(), every, time.perf_counter()
+        self._quiet = quiet or os.environ.get("CLIPDISTILL_QUIET") == "1"
+        self._bar: Progress | None = None
+        if not self._quiet and sys.stderr.isatty():
+            self._bar = Progress(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+            )  # fmt: skip
+            self._bar.start()
+            self._task = self._bar.add_task(label, total=self.total, completed=done, note="")
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """`count` more are done; `note` is shown beside the bar."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, note=note)
+        elif not self._quiet and (time.perf_counter() - self._last > self._every or self.done >= self.total):
+            self._last = time.perf_counter()
+            spent = self._last - self._start
+            left = spent / max(self.done - self._first, 1) * (self.total - self.done)
+            print(
+                f"{self.label}: {self.done}/{self.total}, {spent:.0f} s, {left:.0f} s left  {note}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
