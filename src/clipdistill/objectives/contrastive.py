@@ -64,7 +64,7 @@ def sigmoid_loss(
 
 
 def contrast_rows(start: int, anchor: Tensor, contrast: Tensor, scale: Tensor) -> Tensor:
-    """Cross-entropy [b] of unit anchors [b, D], rows `start`... of a batch, picking their partners in contrast [B, D]."""
+    """Cross-entropy [b] of unit anchors [b, D] (rows `start` on of the batch) finding their partners in [B, D]."""
     labels = torch.arange(start, start + len(anchor), device=anchor.device)
     return F.cross_entropy(scale * anchor @ contrast.T, labels, reduction="none")
 

@@ -101,7 +101,9 @@ def mean_over_rows(
     sums = []
     for start in range(0, batch, chunk):
         block = tuple(tensor[start : start + chunk] for tensor in rows)
-        sums.append(checkpoint(_block_sum, row_losses, start, *block, *whole, use_reentrant=False))
+        sums.append(
+            checkpoint(_block_sum, row_losses, start, *block, *whole, use_reentrant=False, preserve_rng_state=False)
+        )
     return torch.stack(sums).sum() / batch
 
 
