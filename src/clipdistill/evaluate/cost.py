@@ -1,0 +1,50 @@
+"""What a model costs: parameters of each tower, FLOPs of one picture-text pair, pictures a second."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from clipdistill.evaluate.embed import inference
+
+
+def model_cost(
+    model: Any, *, device: str | torch.device = "cpu", batch_size: int = 32, repeats: int = 5
+) -> dict[str, float]:
+    """Measure a DualEncoder.
+
+    Returns:
+        `parameters` (all), `image_parameters`, `text_parameters`, `flops_per_pair` (forward, one picture and one text,
+        multiply and add counted as two) and `images_per_second` (the median of `repeats` batches after one to warm up;
+        it holds for this machine only).
+    """
+    from clipdistill.models.measures import flops_per_pair, parameter_counts
+
+    model.to(device)
+    counts = parameter_counts(model)
+    return {
+        "parameters": counts["total"],
+        "image_parameters": counts["image"],
+        "text_parameters": counts["text"],
+        "flops_per_pair": flops_per_pair(model),
+        "images_per_second": images_per_second(model, device=device, batch_size=batch_size, repeats=repeats),
+    }
+
+
+def images_per_second(
+    model: Any, *, device: str | torch.device = "cpu", batch_size: int = 32, repeats: int = 5
+) -> float:
+    """Return how many pictures a second the image tower embeds, decoding not counted."""
+    size = model.preprocess["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    pixels = torch.zeros(batch_size, 3, height, width, dtype=torch.uint8, device=device)
+    seconds = []
+    with inference(model, device):
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            model.encode_image(pixels).float().sum().item()  # .item() waits for the device
+            seconds.append(time.perf_counter() - start)
+    return batch_size / statistics.median(seconds[1:])

@@ -1,0 +1,150 @@
+"""Suites: named sets of evaluators, and the one call that runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipdistill.errors import UserError, nearest
+from clipdistill.evaluate.apart import Labelled, measure
+from clipdistill.evaluate.embed import Embedded, Encoder, embed_images, embed_texts
+from clipdistill.evaluate.results import Progress, Result
+from clipdistill.evaluate.retrieval import retrieval_metrics
+from clipdistill.evaluate.sources import captions_of, labels_of, left_out, open_sources
+from clipdistill.evaluate.templates import load_class_names, load_templates
+from clipdistill.evaluate.zero_shot import class_embeddings, class_prompts
+
+OPTIONS = ("templates", "class_names", "seen_classes", "chunk", "name")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every evaluator of a suite is given: the model, where it runs, and the user's options."""
+
+    model: Encoder
+    device: str | torch.device = "cpu"
+    batch_size: int = 64
+    workers: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    progress: Progress | None = None
+
+    def images(self, source: Any) -> Embedded:
+        return embed_images(
+            self.model,
+            source,
+            device=self.device,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            progress=self.progress,
+        )
+
+    def texts(self, texts: Sequence[str]) -> torch.Tensor:
+        return embed_texts(self.model, texts, device=self.device, progress=self.progress)
+
+
+def evaluate_suite(
+    model: Encoder,
+    suite: str,
+    data: Mapping[str, Any] | str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    batch_size: int = 64,
+    workers: int = 0,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> list[Result]:
+    """Run a suite and return its results.
+
+    Args:
+        model: a DualEncoder.
+        suite: `"retrieval"`, `"zero_shot"` or `"petri"` (retrieval on a petri world's test split and zero-shot on its
+            seen and unseen classes, each among its own classes and among all of them).
+        data: a source spec (`{"format": ..., "path": ...}`), several named ones (`{"coco": {...}, "flickr": {...}}`),
+            or a path or "format:path@split". For `petri`: the world's folder.
+        options: `templates` (a name, a file or a list), `class_names` (a file or a list that replaces the source's
+            names), `seen_classes` (a file or a list: those and the rest are also measured apart), `chunk`, `name` (what
+            reports call the data).
+        progress: called as `progress(what, done, total)`.
+
+    Raises:
+        UserError: an unknown suite or option, or data that the suite can't use.
+    """
+    if suite not in SUITES:
+        raise UserError(f"suite: '{suite}' is unknown; there are {', '.join(SUITES)}.{nearest(suite, SUITES)}")
+    for key in options or ():
+        if key not in OPTIONS:
+            raise UserError(f"options: '{key}' is unknown; there are {', '.join(OPTIONS)}.{nearest(key, OPTIONS)}")
+    return SUITES[suite](Job(model, device, batch_size, workers, options or {}, progress), data)
+
+
+def retrieval_result(job: Job, source: Any, name: str) -> Result:
+    """Measure retrieval between the pictures of a source and all of their captions."""
+    embedded = job.images(source)
+    texts, owner = captions_of(source, embedded.positions)
+    if not texts:
+        raise UserError(f"retrieval: {name} has no captions; use the suite zero_shot or a source with captions")
+    metrics = retrieval_metrics(embedded.features, job.texts(texts), owner, int(job.options.get("chunk", 2048)))
+    return Result(
+        "retrieval",
+        name,
+        len(embedded.positions),
+        metrics,
+        {"texts": len(texts), "repeated_texts": len(texts) - len(set(texts)), "bad": left_out(source, embedded.bad)},
+    )
+
+
+def zero_shot_results(job: Job, sources: Mapping[str, Any], default_templates: str = "plain") -> list[Result]:
+    """Classify the pictures of each source; several sources are also measured among all of their classes together."""
+    templates = load_templates(job.options.get("templates", default_templates))
+    parts = []
+    for name, source in sources.items():
+        if not getattr(source, "classes", None):
+            raise UserError(f"zero_shot: {name} has no classes; use an imagefolder, cifar10 or cifar100 source")
+        given = job.options.get("class_names")
+        classes = tuple(source.classes) if given is None else load_class_names(given, len(source.classes))
+        embedded = job.images(source)
+        label = labels_of(source, embedded.positions, name)
+        parts.append(Labelled(name, classes, embedded.features, label, left_out(source, embedded.bad)))
+    names = list(dict.fromkeys(name for part in parts for name in part.classes))
+    vectors = class_embeddings(job.texts(class_prompts(names, templates)), len(names))
+    seen = job.options.get("seen_classes")
+    return measure(parts, names, vectors, None if seen is None else load_class_names(seen), len(templates))
+
+
+def _retrieval(job: Job, data: Mapping[str, Any] | str | Path) -> list[Result]:
+    return [retrieval_result(job, source, name) for name, source in open_sources(data, job.options.get("name")).items()]
+
+
+def _zero_shot(job: Job, data: Mapping[str, Any] | str | Path) -> list[Result]:
+    return zero_shot_results(job, open_sources(data, job.options.get("name")))
+
+
+def _petri(job: Job, data: Mapping[str, Any] | str | Path) -> list[Result]:
+    from clipdistill.data.sources import open_source
+
+    given = data.get("path") if isinstance(data, Mapping) else data
+    if not given:
+        raise UserError("data: the suite petri needs the world's folder (path: DIR)")
+    world = Path(given)
+    annotations = world / "dataset_petri.json"
+    if not annotations.is_file():
+        raise UserError(f"data: {annotations} is missing; make a world with: clipdistill petri {world}")
+    test = open_source({"format": "karpathy", "path": str(annotations), "split": "test"})
+    folders = {
+        f"petri/{part}": open_source({"format": "imagefolder", "path": str(world / "zero_shot" / part)})
+        for part in ("seen", "unseen")
+        if (world / "zero_shot" / part).is_dir()
+    }
+    results = [retrieval_result(job, test, "petri/test")]
+    return results + (zero_shot_results(job, folders, "petri") if folders else [])
+
+
+SUITES: dict[str, Callable[[Job, Any], list[Result]]] = {
+    "retrieval": _retrieval,
+    "zero_shot": _zero_shot,
+    "petri": _petri,
+}

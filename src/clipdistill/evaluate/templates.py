@@ -1,0 +1,71 @@
+"""Prompt templates for zero-shot classification: by name, or from a file with one template a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from clipdistill.errors import UserError, nearest
+
+PLAIN = ("a photo of a {}.",)
+PETRI = ("a {}", "a picture of a {}")
+NAMES = ("plain", "openai", "petri")
+
+
+def load_templates(name: str | Path | Sequence[str]) -> tuple[str, ...]:
+    """Return prompt templates, each with one `{}` where the class name goes.
+
+    Args:
+        name: `"plain"`; `"openai"`, the ensemble of 80 that CLIP (Radford et al. 2021) uses for ImageNet, as open_clip
+            carries it; `"petri"`, for the petri world's class names; a text file with one template a line; or the
+            templates themselves.
+
+    Raises:
+        UserError: an unknown name, a missing file, no templates, or one without exactly one `{}`.
+    """
+    if not isinstance(name, str | Path):
+        return _checked(tuple(name), "templates")
+    if name == "plain":
+        return PLAIN
+    if name == "petri":
+        return PETRI
+    if name == "openai":
+        from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+        return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(
+            f"templates: '{name}' is neither a file nor one of {', '.join(NAMES)}.{nearest(str(name), NAMES)}"
+        )
+    return _checked(read_lines(path, "templates"), str(path))
+
+
+def load_class_names(value: str | Path | Sequence[str], expected: int | None = None) -> tuple[str, ...]:
+    """Return class names in label order from a list or a text file with one name a line.
+
+    Raises:
+        UserError: a missing file, or not `expected` names.
+    """
+    names = read_lines(Path(value), "class_names") if isinstance(value, str | Path) else tuple(value)
+    if expected is not None and len(names) != expected:
+        raise UserError(f"class_names: the data set has {expected} classes, {len(names)} names were given")
+    return names
+
+
+def read_lines(path: Path, field: str) -> tuple[str, ...]:
+    """Return the lines of a UTF-8 text file that aren't blank, without a byte-order mark or line ends."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{field}: {path} can't be read as a UTF-8 text file ({error})") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _checked(templates: tuple[str, ...], where: str) -> tuple[str, ...]:
+    if not templates:
+        raise UserError(f"{where}: holds no templates; write one a line, such as: a photo of a {{}}.")
+    for template in templates:
+        if not isinstance(template, str) or template.count("{}") != 1:
+            raise UserError(f"{where}: template '{template}' must hold {{}} exactly once, where the class name goes")
+    return templates
