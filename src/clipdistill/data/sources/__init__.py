@@ -1,0 +1,67 @@
+"""Sources: one file a format, opened by `open_source` from a small description (a "spec")."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from clipdistill.data.sources.base import Source
+from clipdistill.data.sources.guess import guess_format, parse_shorthand
+from clipdistill.errors import UserError, nearest
+
+__all__ = ["FORMATS", "Source", "guess_format", "open_source", "parse_shorthand"]
+
+
+def _format(module: str, function: str) -> Callable[..., Source]:
+    """Return a function that imports its module when it is first called: `datasets` alone takes a second."""
+
+    def opener(**options: Any) -> Source:
+        target = getattr(importlib.import_module(f"clipdistill.data.sources.{module}"), function)
+        known = [name for name in inspect.signature(target).parameters]
+        for option in options:
+            if option not in known:
+                raise UserError(
+                    f"data format '{module}' has no option '{option}'; it has {', '.join(known)}."
+                    f"{nearest(option, known)}"
+                )
+        if "path" not in options:
+            raise UserError(f"data format '{function.removeprefix('open_')}' needs a 'path'")
+        return target(**options)
+
+    return opener
+
+
+FORMATS: dict[str, Callable[..., Source]] = {
+    "csv": _format("csv", "open_csv"),
+    "karpathy": _format("karpathy", "open_karpathy"),
+    "coco": _format("coco", "open_coco"),
+    "webdataset": _format("webdataset", "open_webdataset"),
+    "huggingface": _format("huggingface", "open_huggingface"),
+    "imagefolder": _format("imagefolder", "open_imagefolder"),
+    "cifar10": _format("cifar", "open_cifar10"),
+    "cifar100": _format("cifar", "open_cifar100"),
+    "arrays": _format("arrays", "open_arrays"),
+}
+
+
+def open_source(spec: Mapping[str, Any] | str) -> Source:
+    """Open the source that `spec` describes: {"format": "csv", "path": ..., options}, or "format:path@split".
+
+    Without "format", it is guessed from what lies at "path".
+
+    Raises:
+        UserError: unknown format or option (with the nearest), missing or empty data.
+    """
+    options = dict(parse_shorthand(spec) if isinstance(spec, str) else spec)
+    if "format" not in options:
+        if "path" not in options:
+            raise UserError(f"a data source needs 'format' and 'path'; this one has {', '.join(options) or 'nothing'}")
+        options = {**guess_format(options["path"]), **options}
+    kind = options.pop("format")
+    if kind in ("tsv", "jsonl"):
+        kind = "csv"
+    if kind not in FORMATS:
+        raise UserError(f"unknown data format '{kind}'; there are {', '.join(FORMATS)}.{nearest(str(kind), FORMATS)}")
+    return FORMATS[kind](**{key: value for key, value in options.items() if value is not None})

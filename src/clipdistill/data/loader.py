@@ -1,0 +1,167 @@
+"""Batches for training and for evaluation.
+
+A training batch is a pure function of (seed, epoch, batch number): the order, the augmentation, the caption and the
+stand-in for a bad sample are all drawn by hash from what they are for. There is no loader state: a run that stopped
+after batch k of epoch e goes on with `Loader.epoch(e, start=k)`, exactly, with any number of workers. That is why a
+plain torch DataLoader is enough and torchdata's StatefulDataLoader isn't needed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from clipdistill.data.assemble import BatchMaker
+from clipdistill.data.mixture import Mixture
+from clipdistill.data.order import epoch_order
+from clipdistill.data.sources.base import Source
+from clipdistill.data.transforms import AugmentPlan, ImageView
+from clipdistill.errors import UserError
+
+Tokenizer = Callable[[list[str]], torch.Tensor]
+Batch = dict[str, Any]
+
+
+class Loader:
+    """Training batches of a mixture, one rank's share of each.
+
+    images: {role: view}; tokenizers: {role: texts -> int64 [B, L]}. Roles with equal views, or with the same
+    tokenizer, share one tensor. batch_size: samples a rank. The batches of all ranks side by side are those of one
+    process with `world_size * batch_size`. Rows that don't fill a last global batch wait for another epoch's order.
+
+    Raises:
+        UserError: fewer samples than one global batch, or captions asked of a source that has none.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        *,
+        images: Mapping[str, ImageView],
+        tokenizers: Mapping[str, Tokenizer],
+        batch_size: int,
+        plan: AugmentPlan,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        self.global_batch = batch_size * world_size
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}; it should be at least 1")
+        if len(mixture) < self.global_batch:
+            raise UserError(
+                f"batch_size {self.global_batch:,} (all ranks) is more than the {len(mixture):,} samples there are;"
+                " lower batch_size or take more data"
+            )
+        if tokenizers:
+            for positions, _ in mixture.layout():
+                sample = mixture[positions.start]
+                if not sample.captions:
+                    raise UserError(
+                        f"'{sample.id}' has no caption and training needs some; for a data source of classes set "
+                        "'templates', such as 'a photo of a {}.'"
+                    )
+        self.mixture = mixture
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.shuffle = shuffle
+        self.workers = workers
+        self._make = BatchMaker(mixture, images, tokenizers, plan, seed, batch_size, rank)
+        self._jobs = _Jobs()
+        self._loader: DataLoader[Any] | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole global batches in an epoch."""
+        return len(self.mixture) // self.global_batch
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the positions that `epoch` visits, int64 [steps_per_epoch * global batch]."""
+        order = epoch_order(self.mixture, self.seed, epoch, self.shuffle)
+        return order[: self.steps_per_epoch * self.global_batch]
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of `epoch` from number `start` on.
+
+        A batch: "sample" int64 [B] position in the mixture; "view" int64 [B]; "caption" int64 [B] which of the
+        sample's captions was drawn (-1 = it has none); "image/<role>" uint8 [B, 3, H, W]; "text/<role>" int64 [B, L];
+        "label" int64 [B] if the mixture has classes; "bad": list of {"id", "reason"}, samples that failed and whose
+        places others have taken, so that B never changes.
+
+        Raises:
+            UserError: sample after sample can't be read.
+        """
+        order = self.order(epoch).reshape(-1, self.global_batch)
+        self._jobs.work = [(epoch, rows) for rows in order[start:]]
+        if self._loader is None:
+            self._loader = _torch_loader(self._make, self._jobs, self.workers, persistent=True)
+        for batch in self._loader:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+def evaluation_batches(
+    data: Source | Mixture,
+    view: ImageView | None,
+    batch_size: int,
+    workers: int = 0,
+    *,
+    plan: AugmentPlan | None = None,
+    plan_view: int = 0,
+    rows: Sequence[int] | np.ndarray | None = None,
+) -> Iterator[Batch]:
+    """Yield every sample once, in order, under the evaluation transform; the last batch may be smaller.
+
+    A batch: "sample" int64 [B] positions; "captions" list of B tuples; "image/model" uint8 [B, 3, H, W] unless `view`
+    is None; "label" int64 [B] if `data` has classes; "bad": list of {"id", "reason"}. Bad samples are left out, so
+    B may be smaller than `batch_size`, and even 0.
+
+    plan, plan_view: show augmented view number `plan_view` instead. It is made just as `Loader` makes it, so a store
+    written from these pictures fits what a student sees later. rows: visit these positions only, in this order.
+    """
+    maker = BatchMaker(data, {} if view is None else {"model": view}, {}, plan, 0, batch_size, 0)
+    positions = np.arange(len(data)) if rows is None else np.asarray(rows, dtype=np.int64)
+    jobs = _Jobs()
+    jobs.work = [(plan_view, positions[i : i + batch_size]) for i in range(0, len(positions), batch_size)]
+    yield from _torch_loader(maker.in_order(), jobs, workers, persistent=False)
+
+
+class _Jobs:
+    """What the DataLoader's sampler hands to workers; refilled for each epoch while the workers stay."""
+
+    def __init__(self) -> None:
+        self.work: list[tuple[int, np.ndarray]] = []
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        return iter(self.work)
+
+    def __len__(self) -> int:
+        return len(self.work)
+
+
+def _torch_loader(dataset: Any, jobs: _Jobs, workers: int, persistent: bool) -> DataLoader[Any]:
+    return DataLoader(
+        dataset,
+        sampler=jobs,
+        batch_size=None,  # an element of the dataset is a whole batch
+        num_workers=workers,
+        worker_init_fn=_start_worker if workers else None,
+        persistent_workers=persistent and workers > 0,
+        prefetch_factor=4 if workers else None,
+        # Without one of its own, the start of each epoch takes a number from the global generator: resume would differ.
+        generator=torch.Generator(),
+    )
+
+
+def _start_worker(_: int) -> None:
+    torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads don't survive the fork, and it warns of that

@@ -1,0 +1,96 @@
+"""A `Mixture`: stated counts drawn from each of several sources, by seed, seen as one."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from clipdistill.data.draws import integer
+from clipdistill.data.sample import Sample
+from clipdistill.data.sources.base import Source
+from clipdistill.errors import UserError
+
+
+class Mixture:
+    """Samples of several sources, in order of the parts and of the rows within each.
+
+    parts: (source, how many to draw, without replacement; None = all of it). seed: decides which are drawn; each
+    source's draw depends only on the seed and the source's name, so adding a source leaves the others' draws alone.
+
+    Raises:
+        UserError: no parts, two sources of one name, or more asked of a source than it has.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Source, int | None]], seed: int = 0) -> None:
+        if not parts:
+            raise UserError("the data mixture is empty; name at least one source")
+        twice = [name for name, times in Counter(source.name for source, _ in parts).items() if times > 1]
+        if twice:
+            raise UserError(f"two data sources are called '{twice[0]}'; give each its own 'name'")
+        self.sources = [source for source, _ in parts]
+        self.seed = seed
+        rows = [_drawn(source, count, seed) for source, count in parts]
+        self._part = np.repeat(np.arange(len(parts), dtype=np.int32), [len(drawn) for drawn in rows])
+        self._row = np.concatenate(rows)
+        self._starts = np.cumsum([0, *[len(drawn) for drawn in rows]])
+        self.ids: list[str] = []
+        for source, drawn in zip(self.sources, rows, strict=True):
+            known = getattr(source, "ids", None)
+            self.ids += [f"{source.name}/{known[row] if known is not None else source[row].id}" for row in drawn]
+        classes = {source.classes for source in self.sources}
+        self.classes: tuple[str, ...] | None = next(iter(classes)) if len(classes) == 1 else None
+        """Class names when all sources agree on them, else None (and batches carry no labels)."""
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __getitem__(self, index: int) -> Sample:
+        source = self.sources[self._part[index]]
+        return dataclasses.replace(source[int(self._row[index])], id=self.ids[index])
+
+    def counts(self) -> dict[str, int]:
+        """Return how many samples each source gives."""
+        return {s.name: int(n) for s, n in zip(self.sources, np.diff(self._starts), strict=True)}
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """What the sources left out when they were opened: (id, reason)."""
+        return [(f"{s.name}/{one}", why) for s in self.sources for one, why in getattr(s, "skipped", ())]
+
+    def layout(self) -> list[tuple[range, list[np.ndarray] | None]]:
+        """For each source: its positions here and, if it has shards, those positions shard by shard."""
+        result: list[tuple[range, list[np.ndarray] | None]] = []
+        for number, source in enumerate(self.sources):
+            start, stop = int(self._starts[number]), int(self._starts[number + 1])
+            shards: list[range] | None = getattr(source, "blocks", None)
+            parts = None
+            if shards is not None:
+                cuts = start + np.searchsorted(self._row[start:stop], [0, *[shard.stop for shard in shards]])
+                parts = [np.arange(low, high) for low, high in zip(cuts[:-1], cuts[1:], strict=True) if high > low]
+            result.append((range(start, stop), parts))
+        return result
+
+    def fingerprint(self) -> str:
+        """Hash of the samples drawn and of the sources' own fingerprints; the same wherever the data lies."""
+        digest = hashlib.sha256("\n".join(source.fingerprint() for source in self.sources).encode())
+        for one in self.ids:
+            digest.update(one.encode() + b"\0")
+        return digest.hexdigest()[:16]
+
+
+def _drawn(source: Source, count: int | None, seed: int) -> np.ndarray:
+    """Row numbers, int64, ascending: neighbours on disk stay neighbours."""
+    if len(source) == 0:
+        raise UserError(f"data source '{source.name}' is empty")
+    if count is None:
+        return np.arange(len(source), dtype=np.int64)
+    if count < 1:
+        raise UserError(f"'{count}' samples asked of data source '{source.name}'; ask for at least 1")
+    if count > len(source):
+        raise UserError(f"{count:,} samples asked of data source '{source.name}', which has {len(source):,}")
+    generator = np.random.Generator(np.random.PCG64(integer(2**63, seed, "mixture", source.name)))
+    return np.sort(generator.permutation(len(source))[:count]).astype(np.int64)
