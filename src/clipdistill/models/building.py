@@ -1,0 +1,107 @@
+"""Making models from configurations, and putting weights into them."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from clipdistill.errors import UserError
+
+
+def build_clip(model_cfg: dict[str, Any], name: str) -> nn.Module:
+    """Make the open_clip module (CLIP, CustomTextCLIP or CoCa) of a configuration, with random weights.
+
+    Raises:
+        UserError: the configuration doesn't fit open_clip, or names a Hugging Face text tower that can't be found.
+    """
+    from open_clip import CLIP, CoCa, CustomTextCLIP
+
+    cfg = deepcopy(model_cfg)
+    vision, text = cfg["vision_cfg"], cfg["text_cfg"]
+    if vision.get("timm_model_name"):
+        vision["timm_model_pretrained"] = False
+    hugging_face = text.get("hf_model_name")
+    if hugging_face:
+        text["hf_model_pretrained"] = False
+    custom = cfg.pop("custom_text", False) or hugging_face
+    kind = CoCa if "multimodal_cfg" in cfg else CustomTextCLIP if custom else CLIP
+    try:
+        return kind(**cfg)
+    except OSError as error:
+        raise UserError(
+            f"{name}: the text tower '{hugging_face}' can't be found; fetch it with `hf download {hugging_face}` "
+            "(HF_HUB_CACHE is where downloads are looked for), or give a local folder"
+        ) from error
+    except (TypeError, KeyError, AssertionError, RuntimeError, ValueError) as error:
+        raise UserError(f"{name}: open_clip can't build this model configuration ({_short(error)})") from error
+
+
+def full_preprocess(clip: Any, overlay: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return preprocessing with every field filled: open_clip's defaults, then `overlay`, then the tower's own size."""
+    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+
+    found: dict[str, Any] = merge_preprocess_dict(asdict(PreprocessCfg()), overlay or {})
+    size = getattr(clip.visual, "image_size", None) or found["size"]
+    found["size"] = [int(size), int(size)] if isinstance(size, int) else [int(side) for side in size]
+    found["mean"], found["std"] = list(found["mean"]), list(found["std"])
+    return found
+
+
+def attach_preprocess(clip: nn.Module, preprocess: dict[str, Any]) -> None:
+    """Note the preprocessing on the open_clip module, where open_clip's own functions look for it."""
+    from open_clip import set_model_preprocess_cfg
+
+    set_model_preprocess_cfg(clip, preprocess)
+
+
+def load_weights(clip: nn.Module, path: str | Path, name: str) -> None:
+    """Load a checkpoint file (safetensors, or a pickle read with `weights_only=True`) into an open_clip module.
+
+    Formats that open_clip knows (its training checkpoints, OpenAI's, MobileCLIP's, big_vision's `.npz`) are converted.
+
+    Raises:
+        UserError: the file is missing, damaged, unsafe to unpickle, or of another model.
+    """
+    import open_clip
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{name}: the weights file {path} doesn't exist; give an existing .safetensors or .pt file")
+    try:
+        open_clip.load_checkpoint(clip, str(path), strict=True, weights_only=True)
+    except Exception as error:
+        raise UserError(f"{path}: doesn't load into '{name}' ({_short(error)}); is it another model's file?") from error
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict from safetensors, or from a pickle with `weights_only=True`.
+
+    Raises:
+        UserError: missing or damaged, or a pickle that holds more than tensors.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: this weights file doesn't exist; give an existing .safetensors or .pt file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"{path}: can't be read as weights ({_short(error)}); fetch the file again") from error
+    state = found.get("state_dict", found) if isinstance(found, dict) else found
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f"{path}: holds no state dict of tensors; give a .safetensors file of the model's weights")
+    return state
+
+
+def _short(error: BaseException) -> str:
+    """The first informative line of an error, cut to a length that fits a message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:2]) if lines else type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."
