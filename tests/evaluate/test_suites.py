@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from clipdistill.errors import UserError
+from clipdistill.evaluate import Result, evaluate_suite, retrieval_examples
+from clipdistill.evaluate.embed import embed_texts
+from clipdistill.evaluate.sources import open_sources
+
+
+def karpathy(world):
+    return {"format": "karpathy", "path": str(world / "dataset_petri.json"), "split": "test"}
+
+
+def test_petri_suite_measures_retrieval_and_seen_and_unseen_classes(model, world):
+    model.train()
+    results = {result.data: result for result in evaluate_suite(model, "petri", world)}
+    assert list(results) == [
+        "petri/test",
+        "petri/seen",
+        "petri/unseen",
+        "petri/seen among all 4",
+        "petri/unseen among all 4",
+    ]
+    retrieval = results["petri/test"]
+    assert retrieval.n == 3 and retrieval.artifacts["texts"] == 6  # the broken picture's captions are gone with it
+    assert [item["reason"] != "" for item in retrieval.artifacts["bad"]] == [True]
+    # Both captions of a picture have equal embeddings, which is a tie between positives and costs nothing.
+    assert retrieval.metrics["text_to_image/recall@1"] == retrieval.metrics["image_to_text/map"] == 1
+    assert results["petri/unseen among all 4"].metrics["top1"] == 1
+    assert results["petri/unseen"].artifacts["classes"] == ["blue", "yellow"]
+    assert model.training  # given back as it came
+
+
+def test_results_survive_json(model, world):
+    results = evaluate_suite(model, "petri", {"path": str(world)})
+    assert [Result.from_dict(json.loads(json.dumps(result.to_dict()))) for result in results] == results
+
+
+def test_several_named_sources_and_a_count(model, world):
+    data = {"first": karpathy(world), "second": {**karpathy(world), "count": 2}}
+    results = evaluate_suite(model, "retrieval", data)
+    assert [result.data for result in results] == ["first", "second"]
+    assert len(open_sources(data)["second"]) == 2
+    with pytest.raises(UserError, match="count is 9, but .* has 4"):
+        open_sources({**karpathy(world), "count": 9})
+
+
+def test_class_names_and_templates_change_the_prompts(model, world):
+    data = {"format": "imagefolder", "path": str(world / "zero_shot" / "seen")}
+    right = evaluate_suite(model, "zero_shot", data, options={"name": "walls", "templates": "openai"})
+    assert right[0].data == "walls" and right[0].metrics["top1"] == 1 and right[0].artifacts["templates"] == 80
+    model.texts_seen.clear()
+    swapped = evaluate_suite(model, "zero_shot", data, options={"class_names": ["red", "green"]})
+    assert swapped[0].artifacts["classes"] == ["red", "green"]  # the folders are sorted: green is label 0
+    assert swapped[0].metrics["top1"] == 0
+    assert model.texts_seen == ["a photo of a red.", "a photo of a green."]
+
+
+def test_seen_classes_option_splits_one_source(model, world):
+    data = {"format": "imagefolder", "path": str(world / "zero_shot" / "seen")}
+    results = evaluate_suite(model, "zero_shot", data, options={"seen_classes": ["red"], "name": "walls"})
+    assert [result.data for result in results][:3] == ["walls", "walls/seen", "walls/unseen"]
+
+
+@pytest.mark.parametrize(
+    ("suite", "options", "message"),
+    [
+        ("retreival", {}, "suite: 'retreival' is unknown.*Did you mean 'retrieval'"),
+        ("retrieval", {"chunks": 3}, "options: 'chunks' is unknown.*Did you mean 'chunk'"),
+        ("zero_shot", {}, "has no classes"),
+    ],
+)
+def test_mistakes_get_one_line(model, world, suite, options, message):
+    with pytest.raises(UserError, match=message) as caught:
+        evaluate_suite(model, suite, karpathy(world), options=options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_world_says_how_to_make_one(model, tmp_path):
+    with pytest.raises(UserError, match="clipdistill petri"):
+        evaluate_suite(model, "petri", tmp_path / "nowhere")
+
+
+def test_retrieval_without_captions_is_an_error(model, world):
+    with pytest.raises(UserError, match="no captions"):
+        evaluate_suite(model, "retrieval", {"format": "imagefolder", "path": str(world / "zero_shot" / "seen")})
+
+
+def test_no_readable_picture_is_an_error_with_the_first_reason(model, world):
+    for path in (world / "images").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="none of the 4 pictures"):
+        evaluate_suite(model, "retrieval", karpathy(world))
+
+
+def test_equal_texts_are_encoded_once_and_share_their_bits(model):
+    features = embed_texts(model, ["red", "blue", "red", "green"], batch_size=2)
+    assert model.texts_seen == ["red", "blue", "green"]
+    assert torch.equal(features[0], features[2]) and not torch.equal(features[0], features[1])
+    assert not features.is_inference()
+
+
+def test_progress_counts_every_picture(model, world):
+    calls = []
+    evaluate_suite(model, "retrieval", karpathy(world), batch_size=3, progress=lambda *call: calls.append(call))
+    assert [call for call in calls if call[0] == "pictures"][-1] == ("pictures", 4, 4)
+
+
+def test_examples_ask_every_model_the_same_seeded_questions(model, world):
+    source = next(iter(open_sources(karpathy(world)).values()))
+    blind = type(model)()
+    blind.encode_text = lambda tokens: torch.ones(len(tokens), 3)
+    first = retrieval_examples({"teacher": model, "student": blind}, source, count=10)
+    again = retrieval_examples({"teacher": model}, source, count=10)
+    for one, other in zip(first["queries"], again["queries"], strict=True):
+        assert (one["caption"], one["answer"]) == (other["caption"], other["answer"])
+    assert len(first["queries"]) == 3  # the fourth answer can't be read
+    for query in first["queries"]:
+        assert query["models"]["teacher"]["rank"] == 1
+        assert query["models"]["teacher"]["found"][0] == query["answer"]
+        # Every one-coloured picture is equally far from white: a three-fold tie, in which the answer comes last.
+        assert query["models"]["student"]["rank"] == 3
+        assert query["models"]["student"]["found"][2] == query["answer"]
+        for key in query["models"]["student"]["found"]:
+            assert Image.open(io.BytesIO(base64.b64decode(first["pictures"][key]))).size == (20, 20)
+    json.dumps(first)
+
+
+def test_another_seed_asks_other_questions(model, world):
+    source = next(iter(open_sources(karpathy(world)).values()))
+    asked = {
+        tuple(q["caption"] for q in retrieval_examples({"m": model}, source, count=2, seed=seed)["queries"])
+        for seed in range(6)
+    }
+    assert len(asked) > 1
