@@ -40,7 +40,7 @@ def save_tokenizer(tokenizer: TextTokenizer, folder: Path) -> list[Path]:
 
 
 def _write_clip_files(tokenizer: Any, context_length: int, draft: Path) -> None:
-    from transformers import CLIPTokenizerFast
+    import transformers
 
     names = {"<start_of_text>": _START, "<end_of_text>": _END}
     vocabulary = {names.get(token, token): index for token, index in tokenizer.encoder.items()}
@@ -57,7 +57,8 @@ def _write_clip_files(tokenizer: Any, context_length: int, draft: Path) -> None:
     (draft / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     _dump(draft / "tokenizer_config.json", settings)
     _dump(draft / "special_tokens_map.json", special)
-    fast = CLIPTokenizerFast.from_pretrained(str(draft))
+    kind: Any = transformers.CLIPTokenizerFast  # type: ignore[attr-defined]
+    fast = kind.from_pretrained(str(draft))
     fast.backend_tokenizer.save(str(draft / "tokenizer.json"))
 
 

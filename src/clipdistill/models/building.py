@@ -31,14 +31,54 @@ def build_clip(model_cfg: dict[str, Any], name: str) -> nn.Module:
     custom = cfg.pop("custom_text", False) or hugging_face
     kind = CoCa if "multimodal_cfg" in cfg else CustomTextCLIP if custom else CLIP
     try:
-        return kind(**cfg)
+        if hugging_face:
+            return _with_text_tower(CustomTextCLIP, cfg)
+        clip = kind(**cfg)
+        _fit_projection(clip.visual)
+        return clip
     except OSError as error:
         raise UserError(
             f"{name}: the text tower '{hugging_face}' can't be found; fetch it with `hf download {hugging_face}` "
             "(HF_HUB_CACHE is where downloads are looked for), or give a local folder"
         ) from error
-    except (TypeError, KeyError, AssertionError, RuntimeError, ValueError) as error:
+    except (TypeError, KeyError, AttributeError, AssertionError, RuntimeError, ValueError) as error:
         raise UserError(f"{name}: open_clip can't build this model configuration ({_short(error)})") from error
+
+
+def _with_text_tower(kind: Any, cfg: dict[str, Any]) -> nn.Module:
+    """Make a CustomTextCLIP with a Hugging Face text tower, of whatever type."""
+    from clipdistill.models.text_tower import known_to_open_clip, text_tower
+
+    text = cfg["text_cfg"]
+    if known_to_open_clip(text["hf_model_name"]):
+        clip = kind(**cfg)
+    else:
+        tower = text_tower(text, cfg["embed_dim"])
+        placeholder = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
+        clip = kind(**{**cfg, "text_cfg": placeholder})
+        clip.text, clip.context_length, clip.vocab_size = tower, tower.context_length, tower.vocab_size
+    _fit_projection(clip.visual)
+    size = cfg["vision_cfg"].get("image_size")
+    if cfg["vision_cfg"].get("timm_model_name") and size != clip.visual.trunk.default_cfg["input_size"][-1]:
+        clip.visual.set_input_size(size)
+    return clip
+
+
+def _fit_projection(visual: Any) -> None:
+    """Correct the input width of open_clip's projection for timm networks with a hidden layer in their head.
+
+    open_clip takes `num_features`, the width before that layer (MobileNetV3, LCNet), and such models fail when run.
+    """
+    trunk, head = getattr(visual, "trunk", None), getattr(visual, "head", None)
+    width = getattr(trunk, "head_hidden_size", None)
+    if not width or width == trunk.num_features or not head:  # type: ignore[union-attr]
+        return
+    if hasattr(head, "proj"):
+        old = head.proj
+        head.proj = nn.Linear(width, old.out_features, bias=old.bias is not None)
+    elif hasattr(head, "mlp"):
+        old = head.mlp.fc1
+        head.mlp.fc1 = nn.Linear(width, old.out_features, bias=old.bias is not None)
 
 
 def full_preprocess(clip: Any, overlay: dict[str, Any] | None = None) -> dict[str, Any]:

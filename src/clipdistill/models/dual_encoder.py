@@ -123,7 +123,7 @@ class DualEncoder(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory: recompute each block in the backward pass. Towers that can't, stay as they are."""
         self.clip.set_grad_checkpointing(enable)
-        transformer = getattr(getattr(self.clip, "text", None), "transformer", None)
+        transformer: Any = getattr(getattr(self.clip, "text", None), "transformer", None)
         if not enable and hasattr(transformer, "gradient_checkpointing_disable"):
             transformer.gradient_checkpointing_disable()  # open_clip's switch only knows "on" for these
 

@@ -47,7 +47,7 @@ def assemble(name: str, config: dict[str, Any], *, folder: Path | None = None) -
     """Make the model that a configuration describes, with random weights.
 
     Args:
-        config: what `open_clip_config.json` holds: `model_cfg`, and `preprocess_cfg` where it isn't open_clip's default.
+        config: what `open_clip_config.json` holds: `model_cfg`, and `preprocess_cfg` where it isn't the default.
         folder: the checkpoint folder it came from, whose tokenizer files are used.
     """
     model_cfg = deepcopy(config["model_cfg"])

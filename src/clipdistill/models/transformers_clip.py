@@ -131,7 +131,8 @@ def _model_cfg(config: dict[str, Any], state: State) -> dict[str, Any]:
     from transformers import CLIPConfig
 
     full = CLIPConfig(**{k: v for k, v in config.items() if k not in ("architectures", "transformers_version")})
-    vision, text = full.vision_config, full.text_config
+    vision: Any = full.vision_config
+    text: Any = full.text_config
     eos = text.eos_token_id
     # transformers reads eos_token_id 2 as "the highest id", which is open_clip's own rule.
     pool = {} if eos in (2, text.vocab_size - 1) else {"pool_type": "eos", "eos_id": eos}
