@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipdistill.models.dual_encoder import DualEncoder
-    from clipdistill.models.joined import JoinedEncoder
+    from clipdistill.models.joined import JoinedEncoder, create_joined
     from clipdistill.models.loading import create_model, load_model
     from clipdistill.models.measures import fingerprint, flops_per_pair, parameter_counts
     from clipdistill.models.named import list_models
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DualEncoder",
     "JoinedEncoder",
+    "create_joined",
     "create_model",
     "fingerprint",
     "flops_per_pair",
@@ -29,6 +30,7 @@ __all__ = [
 _HOMES = {
     "DualEncoder": "dual_encoder",
     "JoinedEncoder": "joined",
+    "create_joined": "joined",
     "create_model": "loading",
     "load_model": "loading",
     "fingerprint": "measures",

@@ -36,10 +36,8 @@ class DualEncoder(nn.Module):
         self.tokenizer = tokenizer
         self.embed_dim = int(config["model_cfg"]["embed_dim"])
         self.channels_last = False
-        # Not in the state dict, which stays that of the open_clip model.
-        statistics = {key: torch.tensor(self.preprocess[key]).view(1, -1, 1, 1) for key in ("mean", "std")}
-        self.register_buffer("_mean", statistics["mean"], persistent=False)
-        self.register_buffer("_std", statistics["std"], persistent=False)
+        # Not buffers: `model.to(torch.bfloat16)` would round them, and with them every pixel.
+        self._statistics: dict[tuple[torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
 
     @property
     def tokenizer_key(self) -> str:
@@ -70,10 +68,19 @@ class DualEncoder(nn.Module):
         precision = next(self.clip.visual.parameters()).dtype
         working = torch.promote_types(precision, torch.float32)
         scaled = pixels.to(working).div(255) if pixels.dtype == torch.uint8 else pixels.to(working)
-        mean, std = self._buffers["_mean"], self._buffers["_std"]
-        assert mean is not None and std is not None
-        normal = ((scaled - mean.to(working)) / std.to(working)).to(precision)
+        mean, std = self._mean_and_std(scaled.device, working)
+        normal = ((scaled - mean) / std).to(precision)
         return normal.contiguous(memory_format=torch.channels_last) if self.channels_last else normal
+
+    def _mean_and_std(self, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        key = (device, dtype)
+        if key not in self._statistics:
+            mean, std = (
+                torch.tensor(self.preprocess[name], dtype=dtype, device=device).view(1, -1, 1, 1)
+                for name in ("mean", "std")
+            )
+            self._statistics[key] = (mean, std)
+        return self._statistics[key]
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         """Embed images.

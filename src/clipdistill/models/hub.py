@@ -8,7 +8,7 @@ from typing import Any
 
 from clipdistill.errors import UserError
 
-_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_SMALL_FILES = ["*.json", "*.txt", "*.model"]
 
 
 def hub_folder(repository: str) -> Path:
@@ -23,9 +23,14 @@ def hub_folder(repository: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=_FILES))
-        if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(repository, allow_patterns=[*_FILES, "*pytorch_model.bin"]))
+        folder = Path(snapshot_download(repository, allow_patterns=_SMALL_FILES))
+        ours = (folder / "open_clip_config.json").is_file()  # many repositories hold both layouts: take one
+        for pattern in ("open_clip_*.safetensors" if ours else "model*.safetensors", "*.safetensors", "*.bin"):
+            if any(folder.glob(pattern)):
+                break
+            folder = Path(snapshot_download(repository, allow_patterns=[*_SMALL_FILES, pattern]))
+            if any(folder.glob(pattern)):
+                break
     except Exception as error:
         raise UserError(_missing(f"hf-hub:{repository}", repository)) from error
     return folder

@@ -133,6 +133,11 @@ class JoinedEncoder(DualEncoder):
         return self.project_text(self.text_tower_features(tokens))
 
 
+def create_joined(spec: Mapping[str, Any], *, name: str | None = None) -> JoinedEncoder:
+    """Join towers as `spec` says; see `JoinedEncoder`."""
+    return JoinedEncoder(spec, name=name)
+
+
 def _check(spec: Mapping[str, Any]) -> None:
     import timm
 

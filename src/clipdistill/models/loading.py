@@ -13,30 +13,25 @@ import torch
 from clipdistill.errors import UserError, nearest
 from clipdistill.models.building import attach_preprocess, build_clip, full_preprocess, load_weights
 from clipdistill.models.dual_encoder import DualEncoder
-from clipdistill.models.named import WEIGHTS_FOLDER, model_config, our_models, read_folder_config
+from clipdistill.models.named import WEIGHTS_FOLDER, list_models, model_config, our_models, read_folder_config
 from clipdistill.models.tokenisation import make_tokenizer
 
 HUB = "hf-hub:"
 LOCAL = "local-dir:"
 
 
-def create_model(
-    name: str, seed: int | None = None, *, device: str | torch.device = "cpu", quick_gelu: bool | None = None
-) -> DualEncoder:
+def create_model(name: str, seed: int | None = None, *, device: str | torch.device = "cpu") -> DualEncoder:
     """Make a named model with random weights.
 
     Args:
         name: a configuration of open_clip's or ours, such as `ViT-B-32`, `ViT-T-16`, `RN50`, `petri-student`.
         seed: makes the weights a function of this number and leaves torch's own random state untouched; None draws
             from torch's random state.
-        quick_gelu: overrides the configuration (OpenAI's weights want True).
 
     Raises:
         UserError: no such name, or a tokenizer or text tower that isn't on this machine.
     """
     model_cfg = model_config(name)
-    if quick_gelu is not None:
-        model_cfg["quick_gelu"] = quick_gelu
     with torch.random.fork_rng(devices=[]) if seed is not None else nullcontext():
         if seed is not None:
             torch.manual_seed(seed)
@@ -96,17 +91,15 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> DualEnco
         raise UserError(f"model '{text}': its weights aren't in this installation; train it with `clipdistill train`")
     elif ":" in text and not text.startswith(LOCAL):
         model = _pretrained(*text.split(":", 1))
-    elif text.startswith(LOCAL) or "/" in text.rstrip("/") and text.replace("/", "-") not in _known():
-        raise UserError(f"model '{text}': there is no such folder; give a checkpoint or RUN folder, or a model name")
-    else:
+    elif text.replace("/", "-") in list_models() or not _looks_like_path(text):
         model = create_model(text)
+    else:
+        raise UserError(f"model '{text}': there is no such folder; give a checkpoint or RUN folder, or a model name")
     return model.eval().to(device)
 
 
-def _known() -> list[str]:
-    from clipdistill.models.named import list_models
-
-    return list_models()
+def _looks_like_path(text: str) -> bool:
+    return text.startswith((LOCAL, ".", "~")) or "/" in text
 
 
 def _from_folder(folder: Path, label: str | None = None) -> DualEncoder:
@@ -171,16 +164,14 @@ def _pretrained(name: str, tag: str) -> DualEncoder:
     else:
         from clipdistill.models.hub import pretrained_file
 
-        path = pretrained_file(f"{name}:{tag}", pretrained)
+        cfg = model_config(clean)
         # open_clip only warns when a tag was trained with QuickGELU and the configuration says GELU; the embeddings
         # would be wrong, so the tag decides.
-        quick_gelu = bool(pretrained.get("quick_gelu")) or None
-        model = create_model(clean, quick_gelu=quick_gelu)
+        if pretrained.get("quick_gelu"):
+            cfg["quick_gelu"] = True
+        path = pretrained_file(f"{name}:{tag}", pretrained)
+        model = assemble(clean, {"model_cfg": cfg, "preprocess_cfg": dict(pretrained)})
         load_weights(model.clip, path, f"{name}:{tag}")
-        preprocess = full_preprocess(model.clip, pretrained)
-        attach_preprocess(model.clip, preprocess)
-        config = {**model.config, "preprocess_cfg": preprocess}
-        model = DualEncoder(model.clip, name=name, config=config, tokenizer=model.tokenizer)
     model.name = f"{name}:{tag}" if pretrained else f"{name}:{Path(tag).name}"
     return model
 

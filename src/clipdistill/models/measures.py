@@ -14,13 +14,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from clipdistill.models.dual_encoder import DualEncoder
 
 
-def fingerprint(model: DualEncoder) -> str:
+def fingerprint(model: DualEncoder, *, towers_only: bool = False) -> str:
     """Return a sha256 over weights, preprocessing and tokenizer: what decides the embeddings of given data.
 
     The same weights in another precision have another fingerprint; the device and the model's name don't matter.
+
+    Args:
+        towers_only: leave out projections, logit scale and bias: what decides the tower features of a JoinedEncoder.
     """
     digest = hashlib.sha256()
     for name, value in sorted(model.clip.state_dict().items()):
+        if towers_only and not name.startswith(("visual.trunk.", "text.transformer.")):
+            continue
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     digest.update(json.dumps(model.preprocess, sort_keys=True).encode())

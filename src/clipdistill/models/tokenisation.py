@@ -62,6 +62,11 @@ class TextTokenizer:
         """Number of distinct token ids."""
         return len(self.inner.tokenizer) if self.is_hugging_face else int(self.inner.vocab_size)
 
+    @property
+    def tokenizer_key(self) -> str:
+        """The key, under the name that the loader compares tokenizers by."""
+        return self.key
+
     def special_ids(self) -> dict[str, int | None]:
         """Return the ids of the start (`bos`), end (`eos`) and padding (`pad`) tokens; None where there is none."""
         if not self.is_hugging_face:
