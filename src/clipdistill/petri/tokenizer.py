@@ -26,7 +26,7 @@ _WORDS = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|
 
 
 def corpus() -> Iterator[str]:
-    """Yield the texts the tokenizer is trained on: petri training captions, and the prompts zero-shot classes come in."""
+    """Yield the texts the tokenizer is trained on: petri training captions, and the words of prompts and questions."""
     for scene in split_scenes(SceneRules(), 0, "train", _SCENES):
         yield from captions(scene)
     words = [*SHAPES, *COLOURS, *SIZES, *PATTERNS, *BACKGROUNDS]
