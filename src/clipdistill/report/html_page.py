@@ -1,0 +1,194 @@
+"""The report as one HTML page that needs nothing else: styles, figures and pictures are inside."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clipdistill.report import content, figures
+from clipdistill.report.content import Table
+from clipdistill.report.tables import Group, Row
+from clipdistill.report.words import headline, headline_rows, percent, points
+
+STYLE = Path(__file__).with_name("page.css")
+
+
+def html_report(title: str, groups: Sequence[Group]) -> str:
+    """Return the whole page."""
+    body = [f"<header><p class=kicker>clipdistill report</p><h1>{escape(title)}</h1></header>"]
+    if len(groups) > 1:
+        body.append(
+            _section("Runs compared", table(content.overview_table(groups)))
+            + "<p class=note>Per cent, over the seeds; in brackets the gain in points over the run's own control.</p>"
+        )
+    body += [_group(group, many=len(groups) > 1) for group in groups]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>"
+        f"<body><main>{''.join(body)}</main></body></html>\n"
+    )
+
+
+def escape(text: Any) -> str:
+    """Return text for HTML, in elements and in quoted attributes."""
+    return html.escape(str(text), quote=True)
+
+
+def table(found: Table, kind: str = "") -> str:
+    """Return an HTML table; the student's column and gains are marked for the style sheet."""
+    classes = [_column_class(name, place, found.numbers) for place, name in enumerate(found.header)]
+    head = "".join(f'<th class="{c}">{escape(name)}</th>' for c, name in zip(classes, found.header, strict=True))
+    rows = []
+    previous = ""
+    for cells in found.rows:
+        start = ' class="start"' if kind == "metrics" and cells[0] != previous else ""
+        shown = ["" if kind == "metrics" and not start and i < 2 else cell for i, cell in enumerate(cells)]
+        previous = cells[0]
+        rows.append(
+            f"<tr{start}>"
+            + "".join(f'<td class="{c}{_sign(c, v)}">{escape(v)}</td>' for c, v in zip(classes, shown, strict=True))
+            + "</tr>"
+        )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _column_class(name: str, place: int, numbers: int) -> str:
+    kind = "gain" if name.startswith("gain over") else name if name in figures.COLOURS else ""
+    return ("number " if place >= numbers else "") + kind
+
+
+def _sign(kind: str, value: str) -> str:
+    if not kind.endswith("gain"):
+        return ""
+    return " up" if value.startswith("+") else " down" if value.startswith("\N{MINUS SIGN}") else ""
+
+
+def _section(title: str, *inside: str) -> str:
+    return f"<section><h3>{escape(title)}</h3>{''.join(inside)}</section>"
+
+
+def _note(text: str) -> str:
+    return f"<p class=note>{escape(text)}</p>" if text else ""
+
+
+def _group(group: Group, many: bool) -> str:
+    about = group.runs[0].recipe.get("about")
+    parts = [f"<h2>{escape(group.title)}</h2>" if many else ""]
+    parts += [f"<p class=about>{escape(about)}</p>" if about else ""]
+    parts += [f"<ul class=lead>{''.join(f'<li>{escape(sentence)}</li>' for sentence in headline(group))}</ul>"]
+    parts += [f"<div class=cards>{''.join(_card(row, group) for row in headline_rows(group))}</div>"]
+    spread = " Values are mean ± standard deviation over the seeds." if len(group.runs) > 1 else ""
+    if group.rows:
+        note = (
+            f"Per cent; gains in percentage points; ties count against the model. Measured over {group.seeds}.{spread}"
+        )
+        metrics = table(content.metric_table(group), "metrics")
+        parts += [_section("Results", metrics, _note(note), _note(content.repeated_texts_note(group)))]
+    if group.roles:
+        parts += [_section("What each model costs", table(content.cost_table(group)))]
+    parts += [_paper(group), _training(group), _confusion(group)]
+    examples = next((run.examples for run in group.runs if run.examples), None)
+    if examples:
+        parts += [_section("Retrieval examples", _note(content.examples_note(examples)), _examples(examples, group))]
+    return "".join([*parts, _provenance(group)])
+
+
+def _card(row: Row, group: Group) -> str:
+    """One headline metric as bars, teacher to student."""
+    bars = []
+    for role in group.roles:
+        if role in row.values:
+            width = max(0.0, min(100.0, 100 * row.values[role].mean))
+            bars.append(
+                f'<div class="bar {escape(role.rstrip("0123456789"))}"><span>{escape(role)}</span><i>'
+                f'<b style="width:{width:.1f}%"></b></i><em>{escape(percent(row.values[role]))}</em></div>'
+            )
+    gain = ""
+    if row.gain is not None:
+        kind = _sign("gain", points(row.gain))
+        gain = f"<p class='gain{kind}'>{escape(points(row.gain))} points over the {escape(group.reference)}</p>"
+    return f"<div class=card><h4>{escape(row.label)} <small>{escape(row.data)}</small></h4>{''.join(bars)}{gain}</div>"
+
+
+def _paper(group: Group) -> str:
+    paper = content.paper_numbers(group)
+    if paper is None:
+        return ""
+    if isinstance(paper, str):
+        return _section("Beside the paper", _note(paper))
+    facts, rows = paper
+    about = f"{facts.title}. Trained on {facts.trained_on}; {facts.metric} on {facts.data} in per cent. {facts.source}."
+    return _section("Beside the paper", table(rows), _note(about), _note(content.paper_caution(rows)))
+
+
+def _training(group: Group) -> str:
+    training, figure = content.training_table(group), figures.loss_figure(group)
+    inside = [table(training)] if training else []
+    if figure is not None:
+        inside.append(figures.to_svg(figure))
+        if len(group.runs) > 1:
+            inside.append(_note("Lines: the mean over the seeds of a running mean. Bands: from the least to the most."))
+    return _section("Training", *inside) if inside else ""
+
+
+def _confusion(group: Group) -> str:
+    shown: list[str] = []
+    for data in content.confusion_sets(group):
+        figure = figures.confusion_figure(group, data)
+        if figure is None:
+            continue
+        confused = figures.confusion_counts(group, data, "student")
+        pairs = figures.most_confused(*confused) if confused else []
+        words = "; ".join(f"{true} taken for {guess} ({count}\N{MULTIPLICATION SIGN})" for true, guess, count in pairs)
+        note = _note(f"The student's commonest mistakes: {words}." if words else "")
+        opened = "" if shown else " open"
+        shown.append(f"<details{opened}><summary>{escape(data)}</summary>{figures.to_svg(figure)}{note}</details>")
+    explain = _note("Rows: the true class. Columns: what the model took it for. A full colour is the whole row.")
+    return _section("Confusion", explain, *shown) if shown else ""
+
+
+def _examples(found: Mapping[str, Any], group: Group) -> str:
+    roles = content.example_roles(found, group)
+    rows = []
+    for query in found["queries"]:
+        cells = [
+            f"<div class=query><q>{escape(query['caption'])}</q></div>"
+            f"<figure><figcaption>right picture</figcaption>{_picture(found, query['answer'], False)}</figure>"
+        ]
+        for role in roles:
+            outcome = query["models"].get(role)
+            if outcome:
+                pictures = "".join(_picture(found, key, key == query["answer"]) for key in outcome["found"])
+                hit = " hit" if outcome["rank"] == 1 else ""
+                cells.append(
+                    f'<figure><figcaption class="{escape(role.rstrip("0123456789"))}">{escape(role)} '
+                    f'<span class="rank{hit}">rank {outcome["rank"]:,}</span></figcaption>'
+                    f"<div class=strip>{pictures}</div></figure>"
+                )
+        rows.append(f"<div class=example>{''.join(cells)}</div>")
+    return "".join(rows)
+
+
+def _picture(found: Mapping[str, Any], key: str, right: bool) -> str:
+    jpeg = found["pictures"].get(key)
+    if jpeg is None:
+        return ""
+    mark = ' class="right"' if right else ""
+    return f'<img{mark} src="data:image/jpeg;base64,{escape(jpeg)}" alt="{"the right picture" if right else ""}">'
+
+
+def _provenance(group: Group) -> str:
+    inside = [_note(content.left_out_note(group))]
+    for run in group.runs:
+        pairs = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in content.provenance(run))
+        recipe = escape(yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True)) if run.recipe else ""
+        inside.append(
+            f"<details><summary>{escape(run.path.name)} \N{MIDDLE DOT} seed {escape(run.seed)}</summary>"
+            f"<dl>{pairs}</dl>{f'<pre>{recipe}</pre>' if recipe else ''}</details>"
+        )
+    return _section("Where this comes from", *inside)

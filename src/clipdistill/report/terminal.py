@@ -1,0 +1,60 @@
+"""The results as tables in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from clipdistill.report import content
+from clipdistill.report.content import Table
+from clipdistill.report.records import read_run
+from clipdistill.report.tables import build_groups
+from clipdistill.report.words import headline
+
+STYLES = {"teacher": "magenta", "control": "yellow", "base": "yellow", "student": "bold cyan"}
+
+
+def print_table(runs: str | Path | Sequence[str | Path], console: Console | None = None) -> None:
+    """Print what was measured in one or several RUN folders, side by side, and what it means.
+
+    Raises:
+        UserError: a folder that is no run, or no folder at all.
+    """
+    console = console or Console()
+    paths = [runs] if isinstance(runs, str | Path) else list(runs)
+    groups = build_groups([read_run(path) for path in paths])
+    if len(groups) > 1:
+        console.print(_rich(content.overview_table(groups), "Runs compared (per cent; gain in points)"))
+    for group in groups:
+        if group.rows:
+            console.print(_rich(content.metric_table(group), f"{group.title} (per cent, {group.seeds})"))
+            console.print(_rich(content.cost_table(group), "What each model costs"))
+        for sentence in headline(group):
+            console.print(Text(sentence))
+
+
+def _rich(found: Table, title: str) -> RichTable:
+    table = RichTable(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False)
+    for place, name in enumerate(found.header):
+        table.add_column(
+            Text(name),
+            justify="right" if place >= found.numbers else "left",
+            style=STYLES.get(name, ""),
+            no_wrap=place >= found.numbers,
+        )
+    previous = None
+    for cells in found.rows:
+        same = cells[0] == previous and found.numbers == 3
+        previous = cells[0]
+        table.add_row(*(_cell(cell, found.header[i], same and i < 2) for i, cell in enumerate(cells)))
+    return table
+
+
+def _cell(value: str, name: str, repeated: bool) -> Text:
+    gain = name.startswith("gain over")
+    style = "green" if gain and value.startswith("+") else "red" if gain and value[:1] == "\N{MINUS SIGN}" else ""
+    return Text("" if repeated else value, style=style)

@@ -1,0 +1,105 @@
+"""Numbers as text, and the plain sentences at the top of a report: what was kept, gained or lost."""
+
+from __future__ import annotations
+
+import math
+
+from clipdistill.report.tables import Group, Row, Summary
+
+ARROW, PLUS_MINUS, MINUS = "\N{RIGHTWARDS ARROW}", "\N{PLUS-MINUS SIGN}", "\N{MINUS SIGN}"
+
+
+def percent(summary: Summary | None, digits: int = 1) -> str:
+    """A fraction as per cent, with the standard deviation where there is one: "21.3 ± 0.4"."""
+    if summary is None:
+        return ""
+    text = f"{100 * summary.mean:.{digits}f}"
+    return f"{text} {PLUS_MINUS} {100 * summary.sd:.{digits}f}" if summary.spread else text
+
+
+def points(summary: Summary | None) -> str:
+    """A difference of fractions in percentage points with its sign: "+9.1 ± 0.3"."""
+    if summary is None:
+        return ""
+    value = f"{abs(100 * summary.mean):.1f}"
+    sign = "" if value == "0.0" else "+" if summary.mean > 0 else MINUS
+    return f"{sign}{value}" + (f" {PLUS_MINUS} {100 * summary.sd:.1f}" if summary.spread else "")
+
+
+def amount(value: float | None) -> str:
+    """A count with a unit letter: 3.7M, 12.4G."""
+    if value is None:
+        return ""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}" if value / size < 100 else f"{value / size:.0f}{letter}"
+    return f"{value:.3g}"
+
+
+def uncertain(row: Row) -> bool:
+    """Whether a gain is too small to tell from chance.
+
+    Over several runs: less than two standard errors of the paired differences. For one run: less than two standard
+    errors of two independent rates over as many items as there are pictures.
+    """
+    gain = row.gain
+    if gain is None:
+        return True
+    if gain.n > 1:
+        return abs(gain.mean) < 2 * gain.sd / math.sqrt(gain.n)
+    rates = [row.values["student"].mean, row.values["student"].mean - gain.mean]
+    return abs(gain.mean) < 2 * math.sqrt(sum(rate * (1 - rate) for rate in rates) / max(row.count, 1))
+
+
+def headline_rows(group: Group) -> list[Row]:
+    """Return the rows that a reader asks for first: recall@1 or top-1 of each data set, at most four."""
+    rows = [row for row in group.rows if row.metric in ("text_to_image/recall@1", "top1") and "student" in row.values]
+    apart = [row for row in rows if " among all " not in row.data]
+    return (apart or rows)[:4]
+
+
+def headline(group: Group) -> list[str]:
+    """Return sentences on what the student keeps of its teacher and gains over or loses against its reference."""
+    rows = headline_rows(group)
+    if not rows:
+        return ["This run has not been evaluated yet; the report shows its training only."]
+    sentences = [_sentence(row, group) for row in rows]
+    if cost := _cost_sentence(group):
+        sentences.append(cost)
+    if len(group.runs) == 1:
+        sentences.append("One run: the spread over seeds is not known.")
+    if group.reference is None:
+        sentences.append("There is no control, so nothing here says what distillation itself gained.")
+    return sentences
+
+
+def _sentence(row: Row, group: Group) -> str:
+    text = f"On {row.data}, {row.label}: the student reaches {percent(row.values['student'])} %"
+    if row.retention is not None and group.teacher in row.values:
+        teacher = percent(row.values[group.teacher])
+        text += f" and keeps {100 * row.retention.mean:.0f} % of the teacher's {teacher} %"
+    if row.gain is None or group.reference is None:
+        return text + "."
+    reference = f"the {group.reference} ({percent(row.values[group.reference])} %)"
+    size = points(row.gain).lstrip("+" + MINUS)
+    if abs(row.gain.mean) < 5e-4:
+        return f"{text}; it is level with {reference}."
+    verb = f"gains {size} points over" if row.gain.mean > 0 else f"loses {size} points against"
+    doubt = ", a difference that chance alone could make" if uncertain(row) else ""
+    return f"{text}; it {verb} {reference}{doubt}."
+
+
+def _cost_sentence(group: Group) -> str:
+    student, teacher = group.costs.get("student", {}), group.costs.get(group.teacher or "", {})
+    parts = []
+    if "parameters" in student and teacher.get("parameters"):
+        share = student["parameters"] / teacher["parameters"]
+        parts.append(f"has {amount(student['parameters'])} parameters ({100 * share:.0f} % of the teacher's)")
+    if "flops_per_pair" in student and teacher.get("flops_per_pair"):
+        parts.append(f"needs {100 * student['flops_per_pair'] / teacher['flops_per_pair']:.0f} % of its FLOPs")
+    if "images_per_second" in student and teacher.get("images_per_second"):
+        ratio = student["images_per_second"] / teacher["images_per_second"]
+        parts.append(f"embeds {ratio:.1f} times as many pictures a second")
+    if not parts:
+        return ""
+    return "The student " + (", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]) + "."
