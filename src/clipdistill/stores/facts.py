@@ -1,0 +1,122 @@
+"""What a store says of itself, how two such descriptions are compared, and what a store weighs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from clipdistill.data.mixture import Mixture
+from clipdistill.data.transforms import AugmentPlan
+from clipdistill.errors import UserError
+
+VERSION = 1
+
+# Fact -> what it is called in an error. All of these decide what the numbers in a store are.
+DECISIVE = {
+    "version": "the store's format",
+    "teacher_fingerprint": "the teacher (weights, preprocessing or tokenizer)",
+    "features": "the kind of features",
+    "plan_fingerprint": "the augmentation plan",
+    "views": "the number of views",
+    "data_fingerprint": "the data (samples drawn, their captions or files)",
+    "dtype": "the precision",
+}
+
+
+def store_facts(
+    model: Any,
+    mixture: Mixture,
+    plan: AugmentPlan,
+    *,
+    teacher_fingerprint: str,
+    features: str,
+    widths: tuple[int, int],
+    dtype: str,
+    world_size: int,
+) -> dict[str, Any]:
+    """Return the description that all shards of a store share; plain JSON values. widths: of image and text rows."""
+    tower = features == "tower"
+    bias = None if tower else model.logit_bias
+    return {
+        "version": VERSION,
+        "teacher": model.name,
+        "teacher_fingerprint": teacher_fingerprint,
+        "features": features,
+        "embed_dim": widths[0],
+        "text_dim": widths[1],
+        "logit_scale": 1.0 if tower else float(model.logit_scale),
+        "logit_bias": None if bias is None else float(bias),
+        "preprocess": {key: _plain(value) for key, value in model.preprocess.items()},
+        "tokenizer_key": model.tokenizer_key,
+        "data_fingerprint": mixture.fingerprint(),
+        "sources": {source.name: source.fingerprint() for source in mixture.sources},
+        "samples": len(mixture),
+        "plan_fingerprint": plan.fingerprint(),
+        "plan": {key: _plain(value) for key, value in asdict(plan).items()},
+        "views": fixed_views(plan),
+        "dtype": dtype,
+        "world_size": world_size,
+    }
+
+
+def fixed_views(plan: AugmentPlan) -> int:
+    """Return how many views of a sample a store of this plan holds.
+
+    Raises:
+        UserError: the plan makes a fresh view each epoch, so there is nothing that could be stored.
+    """
+    if plan.identity:
+        return 1
+    if plan.views is None:
+        raise UserError(
+            "`data.augment.views`: a store needs a fixed number of views of each picture, and this plan makes a fresh "
+            "one each epoch; set it, to 4 say, or use the teacher live"
+        )
+    return plan.views
+
+
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return, in words, which decisive facts of `stored` aren't those of `wanted` (facts not wanted don't count)."""
+    return [
+        f"{words}: the store has {_short(stored.get(fact))}, now it is {_short(wanted[fact])}"
+        for fact, words in DECISIVE.items()
+        if fact in wanted and stored.get(fact) != wanted[fact]
+    ]
+
+
+def require_same(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise a UserError that says what differs between the facts of a store and those wanted."""
+    different = differences(stored, wanted)
+    if different:
+        raise UserError(f"{path}: {'; '.join(different)}; choose another folder or delete this one")
+
+
+def store_size_bytes(samples: int, views: int, captions: int, dim: int, dtype: str = "float16") -> int:
+    """Return about how many bytes a store takes: `views` image rows a sample and one row a caption, `dim` wide."""
+    number = {"float16": 2, "float32": 4}[dtype]
+    return (samples * views + captions) * dim * number + samples * 64  # 64: id, caption offset, block records
+
+
+def check_space(path: Path, need: int) -> None:
+    """Raise a UserError when the disk that will hold `path` has fewer than `need` bytes free."""
+    folder = path.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise UserError(
+            f"{path}: the store needs {need / 1e6:,.1f} MB more and the disk has {free / 1e6:,.1f} MB; "
+            "free some space or choose another folder"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Tuples become lists, as they would by way of JSON, so that facts compare equal when read back."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _short(value: Any) -> str:
+    return value[:12] if isinstance(value, str) else str(value)
