@@ -75,10 +75,11 @@ class DualEncoder(nn.Module):
     def _mean_and_std(self, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         key = (device, dtype)
         if key not in self._statistics:
-            mean, std = (
-                torch.tensor(self.preprocess[name], dtype=dtype, device=device).view(1, -1, 1, 1)
-                for name in ("mean", "std")
-            )
+            with torch.inference_mode(False):  # a later call may need gradients of the pixels
+                mean, std = (
+                    torch.tensor(self.preprocess[name], dtype=dtype, device=device).view(1, -1, 1, 1)
+                    for name in ("mean", "std")
+                )
             self._statistics[key] = (mean, std)
         return self._statistics[key]
 
