@@ -40,15 +40,21 @@ _STYLES = {
 }
 
 
-def render(scenes: Sequence[Scene], size: int = 64, device: str | torch.device = "cpu", chunk: int = 64) -> Tensor:
+def render(
+    scenes: Sequence[Scene], size: int = 64, device: str | torch.device = "cpu", chunk: int | None = None
+) -> Tensor:
     """Return the pictures of `scenes`: uint8 [N, 3, size, size] on `device`.
 
     A picture depends on its scene and on `size` alone: not on `chunk`, nor on which scenes are drawn beside it.
-    `chunk` scenes are drawn at a time, so the working memory is bounded (about 100 bytes a pixel of a chunk).
+    `chunk` scenes are drawn at a time; by default as many as keep the working memory under about 100 MB.
+
+    Raises:
+        ValueError: `size` is below 8 pixels.
     """
     if size < 8:
         raise ValueError(f"size must be at least 8 pixels, not {size}")
     device = torch.device(device)
+    chunk = chunk or max(1, min(64, 2**18 // size**2))
     pictures = torch.empty(len(scenes), 3, size, size, dtype=torch.uint8, device=device)
     grounds = _grounds(size, device)
     for start in range(0, len(scenes), chunk):
@@ -84,9 +90,10 @@ def _draw(scenes: Sequence[Scene], size: int, device: torch.device, grounds: Ten
     picture = picture.permute(0, 2, 3, 1).reshape(-1, 3)
     if rows:
         reach = max(thing.radius for _, thing in rows)
-        side = min(size, math.ceil(2 * 1.03 * reach * size) + 3)
+        # Six pixels more than the widest object: smooth edges reach two pixels past a sharp tip.
+        side = min(size, math.ceil(2 * 1.03 * reach * size) + 6)
         cover, colour, flat = _paint(rows, styles, side, size, device)
-        # Objects never overlap, so at most one of a pixel's addends isn't zero and the order of addition is free.
+        # Objects never overlap: of a pixel's addends one, at two close tips two, aren't zero, so their order is free.
         ink = torch.zeros(len(picture), 4, device=device)
         ink.index_add_(0, flat.reshape(-1), torch.cat([colour * cover[..., None], cover[..., None]], -1).reshape(-1, 4))
         picture = picture * (1.0 - ink[:, 3:]) + ink[:, :3]

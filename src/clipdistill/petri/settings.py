@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clipdistill.errors import UserError, nearest
+from clipdistill.petri.captions import CAPTIONS_AN_IMAGE
 from clipdistill.petri.scenes import SceneRules
 from clipdistill.petri.vocabulary import COLOURS, DOMAINS, SHAPES, SKEWS, SPLITS, attribute_pairs
 
@@ -143,7 +144,7 @@ def describe(settings: WorldSettings) -> dict[str, Any]:
         "seed": seed,
         "counts": {
             **settings.counts,
-            "captions_an_image": 5,
+            "captions_an_image": CAPTIONS_AN_IMAGE,
             "zero_shot_seen": (classes - len(settings.held_out)) * settings.zero_shot,
             "zero_shot_unseen": len(settings.held_out) * settings.zero_shot,
         },

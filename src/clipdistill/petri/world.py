@@ -26,7 +26,7 @@ from clipdistill.petri.splits import split_scenes, zero_shot_scenes
 from clipdistill.petri.vocabulary import SPLITS, attribute_pairs
 from clipdistill.petri.writers import Picture, write_coco, write_csv, write_karpathy, write_shards
 
-_CHUNK = 256
+_CHUNK = 256  # pictures drawn and saved at a time at 64 x 64
 Progress = Callable[[int, int], None]
 
 
@@ -81,9 +81,15 @@ def write_world(
     folder = Path(path)
     if _already_there(folder, settings):
         return {**describe(settings), "path": str(folder), "reused": True}
-    with _whole_folder(folder) as target:
-        _write(target, settings, progress or (lambda done, total: None), device)
-        write_json(target / "world.json", describe(settings))
+    try:
+        with _whole_folder(folder) as target:
+            _write(target, settings, progress or (lambda done, total: None), device)
+            write_json(target / "world.json", describe(settings))
+    except UserError:
+        if not _already_there(folder, settings):
+            raise
+        # Another process wrote the same world meanwhile (every rank of a run may ask for it): use that one.
+        return {**describe(settings), "path": str(folder), "reused": True}
     return {**describe(settings), "path": str(folder), "reused": False}
 
 
@@ -145,9 +151,10 @@ def _zero_shot(settings: WorldSettings) -> list[tuple[str, Scene]]:
 def _draw(target: Path, work: Sequence[tuple[str, Scene]], size: int, progress: Progress, device: str) -> None:
     for parent in sorted({(target / name).parent for name, _ in work}):
         parent.mkdir(parents=True, exist_ok=True)
+    step = max(1, min(_CHUNK, _CHUNK * 64**2 // size**2))
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(work), _CHUNK):
-            part = work[start : start + _CHUNK]
+        for start in range(0, len(work), step):
+            part = work[start : start + step]
             drawn = render([scene for _, scene in part], size, device).permute(0, 2, 3, 1).cpu().numpy()
             list(pool.map(_save, (target / name for name, _ in part), drawn))
             progress(start + len(part), len(work))

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ import torch
 from PIL import Image
 
 from clipdistill.errors import UserError
+from clipdistill.files import write_json
 from clipdistill.petri import render, world, world_pictures, world_settings, write_world
+from clipdistill.petri.settings import describe, make_settings
 
 SIZES: dict[str, Any] = {"images": 30, "val": 8, "test": 12, "zero_shot": 2, "image_size": 32}
+OPTIONS: dict[str, Any] = {"seed": 0, "formats": "karpathy", "skew": "even", "domain": "plain", "held_out": 12}
 COUNTS = {"train": 30, "val": 8, "test": 12}
 
 
@@ -196,6 +200,21 @@ def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     write_world(tmp_path, **SIZES, formats=["csv"])
     assert world_settings(tmp_path).images == 30
+
+
+def test_a_world_written_meanwhile_by_another_process_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = world.write_karpathy
+
+    def slow(path: Path, pictures: Any) -> None:
+        real(path, pictures)
+        if not (tmp_path / "w").exists():
+            shutil.copytree(path.parent, tmp_path / "w")
+            write_json(tmp_path / "w" / "world.json", describe(settings))
+
+    settings = make_settings(**{**OPTIONS, **SIZES})
+    monkeypatch.setattr(world, "write_karpathy", slow)
+    assert write_world(tmp_path / "w", **SIZES, formats=["karpathy"])["reused"] is True
+    assert [path.name for path in tmp_path.iterdir()] == ["w"]
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
