@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_teacher import PLAN, Pictures, TinyTeacher
+from torch.nn import functional as F
+
+from clipdistill.data.loader import Loader
+from clipdistill.data.mixture import Mixture
+from clipdistill.data.transforms import AugmentPlan, ImageView, apply
+from clipdistill.errors import UserError
+from clipdistill.objectives import crd, fd
+from clipdistill.stores import TeacherStore, store_size_bytes
+
+SHARD = "shard-00000-of-00001"
+
+
+def live(teacher: TinyTeacher, mixture: Mixture, row: int, view: int) -> np.ndarray:
+    sample = mixture[row]
+    pixels = apply(sample.image.open(), PLAN.record(sample.id, int(view)), ImageView((8, 8)))
+    with torch.no_grad():
+        return F.normalize(teacher.eval().encode_image(pixels[None])).numpy()[0]
+
+
+def file_bytes(folder: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.suffix in (".f16", ".f32", ".npy")
+    }
+
+
+def test_lookups_by_sample_view_and_caption_are_the_live_features(write, teacher, mixture) -> None:
+    store = write(teacher, mixture)
+    rows = store.rows(["pictures/013", "pictures/000", "pictures/020"])
+    assert rows.tolist() == [13, 0, 20]
+    views = np.array([2, 0, 1])
+    found = store.image(rows, views)
+    assert found.dtype == np.float32
+    for k in range(3):
+        np.testing.assert_allclose(found[k], live(teacher, mixture, rows[k], views[k]), rtol=2**-11, atol=2**-24)
+    others = store.image(rows, [0, 1, 2])
+    assert np.abs(found - others).max() > 0.01  # another view is another target
+
+    texts = [mixture[13].captions[1], mixture[0].captions[0], mixture[20].captions[2]]
+    with torch.no_grad():
+        expected = F.normalize(teacher.encode_text(teacher.tokenizer(texts))).numpy()
+    np.testing.assert_allclose(store.text(rows, [1, 0, 2]), expected, rtol=2**-11, atol=2**-24)
+
+
+def test_losses_from_the_store_are_the_live_teachers(write, teacher, mixture) -> None:
+    store = write(teacher, mixture)
+    loader = Loader(
+        mixture,
+        images={"teacher0": ImageView((8, 8))},
+        tokenizers={"teacher0": teacher.tokenizer},
+        batch_size=10,
+        plan=PLAN,
+        seed=3,
+    )
+    student = torch.randn(10, 16), torch.randn(10, 16)
+    for epoch in range(3):  # each shows other views and captions
+        batch = next(iter(loader.epoch(epoch)))
+        rows = store.rows([mixture.ids[i] for i in batch["sample"]])
+        stored = (
+            torch.from_numpy(store.image(rows, batch["view"])),
+            torch.from_numpy(store.text(rows, batch["caption"])),
+        )
+        with torch.no_grad():
+            fresh = teacher.encode_image(batch["image/teacher0"]), teacher.encode_text(batch["text/teacher0"])
+        assert crd(*student, 10.0, *stored, store.logit_scale).item() == pytest.approx(
+            crd(*student, 10.0, *fresh, 100.0).item(), rel=2e-3
+        )
+        assert fd(student[0], stored[0]).item() == pytest.approx(fd(student[0], fresh[0]).item(), rel=1e-4)
+
+
+def test_each_input_is_encoded_once_and_a_finished_store_costs_nothing(write, teacher, mixture) -> None:
+    calls: list[tuple[int, int]] = []
+    teacher.train()
+    store = write(teacher, mixture, progress=lambda done, total: calls.append((done, total)))
+    captions = sum(len(mixture[i].captions) for i in range(21))
+    assert teacher.images == 21 * 3 and teacher.texts == captions == store.meta["captions"]
+    assert calls[-1] == (21, 21) and calls == sorted(calls)
+    assert teacher.training and teacher.dropout.training  # as it was, though it was encoded without dropout
+    again = write(teacher, mixture)
+    assert teacher.images == 21 * 3 and again.ids == store.ids == mixture.ids
+
+
+def test_equal_captions_of_a_block_are_encoded_once(write, teacher) -> None:
+    class Template(Pictures):
+        def __getitem__(self, index: int) -> Any:
+            sample = super().__getitem__(index)
+            return type(sample)(sample.id, sample.image, ("a photo", "a photo", f"photo {index % 2}"))
+
+    store = write(teacher, Mixture([(Template(8), None)]))
+    assert teacher.texts == 3
+    assert np.array_equal(store.text([5], [0]), store.text([2], [1]))
+    assert not np.array_equal(store.text([5], [2]), store.text([2], [2]))
+
+
+@pytest.mark.parametrize("call", [1, 4, 9, 12, 20, 24])
+def test_a_killed_run_goes_on_and_leaves_the_same_bytes(write, teacher, mixture, tmp_path, call: int) -> None:
+    write(TinyTeacher(), mixture, folder="whole")
+    teacher.fails_at = call
+    with pytest.raises(KeyboardInterrupt):
+        write(teacher, mixture)
+    assert not (tmp_path / "store" / "store.json").exists()
+    blocks = (tmp_path / "store" / SHARD / "blocks.jsonl").read_text().count("\n")
+    teacher.fails_at, before = None, teacher.images + teacher.texts
+    write(teacher, mixture).verify()
+    assert file_bytes(tmp_path / "store") == file_bytes(tmp_path / "whole")
+    again = teacher.images + teacher.texts - before
+    # finished blocks of 8 samples aren't encoded again
+    assert again <= 21 * 3 + 42 - (blocks - 1) * 8 + 8
+    assert call < 12 or again < 21 * 3 + 42
+
+
+def test_a_torn_log_line_and_torn_block_are_written_again(write, teacher, mixture, tmp_path) -> None:
+    write(TinyTeacher(), mixture, folder="whole")
+    teacher.fails_at = 20
+    with pytest.raises(KeyboardInterrupt):
+        write(teacher, mixture)
+    log = tmp_path / "store" / SHARD / "blocks.jsonl"
+    lines = log.read_text().splitlines()
+    log.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:30])
+    with open(tmp_path / "store" / SHARD / "image.f16", "r+b") as handle:
+        start = json.loads(lines[-1])["digests"]["image"][0]
+        handle.seek(start * 32)
+        handle.write(b"\xff" * 40)
+    write(TinyTeacher(), mixture).verify()
+    assert file_bytes(tmp_path / "store") == file_bytes(tmp_path / "whole")
+
+
+def test_another_batch_size_may_go_on(write, teacher, mixture) -> None:
+    teacher.fails_at = 15
+    with pytest.raises(KeyboardInterrupt):
+        write(teacher, mixture)
+    store = write(TinyTeacher(), mixture, batch_size=3)
+    store.verify()
+    np.testing.assert_allclose(store.image([20], [2])[0], live(TinyTeacher(), mixture, 20, 2), rtol=2**-10, atol=1e-6)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 25])
+def test_ranks_together_are_one(write, mixture, world_size: int) -> None:
+    one = write(TinyTeacher(), mixture, folder="one")
+    results = [
+        write(TinyTeacher(), mixture, folder="many", rank=rank, world_size=world_size)
+        for rank in reversed(range(world_size))
+    ]
+    assert results[:-1] == [None] * (world_size - 1)  # nothing opens before the last is done
+    many = results[-1]
+    many.verify()
+    assert many.ids == one.ids and len(many._shards) == world_size
+    rows = np.array([20, 0, 7, 13, 7, 11])
+    views, captions = np.array([0, 1, 2, 2, 1, 0]), np.array([2, 0, 1, 0, 0, 2])
+    np.testing.assert_allclose(many.image(rows, views), one.image(rows, views), rtol=2**-10, atol=1e-6)
+    np.testing.assert_allclose(many.text(rows, captions), one.text(rows, captions), rtol=2**-10, atol=1e-6)
+
+
+def test_an_unfinished_store_says_how_far_it_is(write, teacher, mixture, tmp_path) -> None:
+    write(teacher, mixture, rank=0, world_size=2)
+    with pytest.raises(UserError, match="1 of 2 parts complete; run `clipdistill cache` again"):
+        TeacherStore.open(tmp_path / "store")
+    with pytest.raises(UserError, match="unfinished store of 2 processes, and this run has 1"):
+        write(teacher, mixture)
+
+
+MISMATCHES = {
+    "the teacher": {"fingerprint": "weights-1"},
+    "the augmentation plan": {"plan": AugmentPlan(crop_scale=(0.9, 1.0), views=3, seed=7)},
+    "the number of views: the store has 3, now it is 2": {
+        "plan": AugmentPlan(crop_scale=(0.5, 1.0), flip=0.5, views=2, seed=7)
+    },
+    "the data": {"mixture": Mixture([(Pictures(21, word="other"), None)])},
+    "the precision: the store has float16, now it is float32": {"dtype": "float32"},
+    "the kind of features: the store has embedding, now it is tower": {"features": "tower"},
+}
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("words", MISMATCHES)
+def test_another_store_in_the_folder_is_refused_naming_the_part(write, teacher, mixture, words, finished) -> None:
+    teacher.fails_at = None if finished else 15
+    try:
+        write(teacher, mixture)
+    except KeyboardInterrupt:
+        pass
+    options = {"mixture": mixture, **MISMATCHES[words]}
+    with pytest.raises(UserError, match=f"{words}.*choose another folder or delete") as error:
+        write(TinyTeacher(), **options)
+    assert "\n" not in str(error.value)
+
+
+def test_bad_samples_are_flagged_and_have_no_image_target(write, teacher) -> None:
+    mixture = Mixture([(Pictures(21, bad=(5, 6, 7, 4)), None)])  # a whole batch of 4 among them
+    store = write(teacher, mixture, max_bad_share=0.2)
+    store.verify()
+    assert sorted(store.bad) == [f"pictures/00{i}" for i in (4, 5, 6, 7)]
+    assert "cannot identify" in store.bad["pictures/005"] or store.bad["pictures/005"]
+    with pytest.raises(UserError, match="no image target for pictures/006"):
+        store.image([3, 6], [0, 0])
+    assert np.abs(store.text([6], [0])).sum() > 0  # captions need no picture
+    np.testing.assert_allclose(store.image([8], [1])[0], live(teacher, mixture, 8, 1), rtol=2**-10, atol=1e-6)
+
+
+def test_too_many_bad_samples_stop_and_mended_ones_are_tried_again(write, teacher) -> None:
+    with pytest.raises(UserError, match=r"3 of 21 pictures can't be read.*max_bad_share = 0.01.*pictures/002"):
+        write(teacher, Mixture([(Pictures(21, bad=(1, 2, 3)), None)]))
+    store = write(TinyTeacher(), Mixture([(Pictures(21), None)]))
+    assert store.bad == {}
+    np.testing.assert_allclose(
+        store.image([2], [0])[0], live(TinyTeacher(), Mixture([(Pictures(21), None)]), 2, 0), rtol=2**-10, atol=1e-6
+    )
+
+
+def test_a_plan_without_fixed_views_is_refused_before_anything(write, teacher, mixture, tmp_path) -> None:
+    with pytest.raises(UserError, match="data.augment.views.*fixed number of views"):
+        write(teacher, mixture, plan=AugmentPlan(flip=0.5))
+    assert teacher.calls == 0 and not (tmp_path / "store").exists()
+    store = write(teacher, mixture, plan=AugmentPlan())  # no augmentation: one view is all there is
+    assert store.views == 1
+
+
+def test_tower_features_keep_their_lengths_and_widths(write, teacher, mixture) -> None:
+    store = write(teacher, mixture, features="tower")
+    assert (store.meta["embed_dim"], store.meta["text_dim"], store.logit_scale) == (20, 24, 1.0)
+    sample = mixture[9]
+    pixels = apply(sample.image.open(), PLAN.record(sample.id, 1), ImageView((8, 8)))
+    with torch.no_grad():
+        image = teacher.image_tower_features(pixels[None]).numpy()
+        text = teacher.text_tower_features(teacher.tokenizer([sample.captions[0]])).numpy()
+    assert np.linalg.norm(image) > 500
+    np.testing.assert_allclose(store.image([9], [1]), image, rtol=2**-10, atol=1e-2)
+    np.testing.assert_allclose(store.text([9], [0]), text, rtol=2**-10, atol=1e-5)
+
+
+def test_float32_is_exact(write, teacher, mixture) -> None:
+    store = write(teacher, mixture, dtype="float32")
+    np.testing.assert_allclose(store.image([4], [1])[0], live(teacher, mixture, 4, 1), rtol=1e-5, atol=1e-7)
+
+
+def test_nan_stops_and_names_the_input(write, teacher, mixture) -> None:
+    with torch.no_grad():
+        teacher.text_tower.weight[ord("7")] = float("nan")
+    with pytest.raises(UserError, match="tiny gives NaN or infinity for 'caption 0 of 7'"):
+        write(teacher, mixture)
+
+
+def test_space_is_asked_for_before_the_work(write, teacher, mixture, monkeypatch, tmp_path) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=3000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(UserError, match=r"needs 0\.0 MB more and the disk has 0\.0 MB"):
+        write(teacher, mixture)
+    assert teacher.calls == 0 and not (tmp_path / "store").exists()
+
+
+def test_forecast_of_size_is_what_it_takes(write, mixture, tmp_path) -> None:
+    write(TinyTeacher(dim=512), mixture)
+    real = sum(f.stat().st_size for f in (tmp_path / "store").rglob("*.f16"))
+    captions = sum(len(mixture[i].captions) for i in range(21))
+    assert store_size_bytes(21, 3, captions, 512) == real + 21 * 64 == (21 * 3 + captions) * 512 * 2 + 21 * 64
+
+
+def test_two_writers_of_one_shard_are_kept_apart(write, mixture, tmp_path) -> None:
+    import fcntl
+
+    folder = tmp_path / "store" / SHARD
+    folder.mkdir(parents=True)
+    with open(folder / ".lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another process is writing"):
+            write(TinyTeacher(), mixture)
+    assert len(write(TinyTeacher(), mixture)) == 21
+
+
+def test_several_sources_in_one_store(write, teacher) -> None:
+    mixture = Mixture([(Pictures(9), 5), (Pictures(7, name="more"), None)], seed=1)
+    store = write(teacher, mixture)
+    assert store.ids == mixture.ids
+    store.check(sources={"more": "more 7 caption"})
+    with pytest.raises(UserError, match="the data source 'more' has changed"):
+        store.check(sources={"more": "more 7 words"})
