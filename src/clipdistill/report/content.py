@@ -42,7 +42,7 @@ def metric_table(group: Group) -> Table:
         cells = [row.data, row.items, row.label]
         cells += [percent(row.values.get(role)) or NO_MODEL for role in group.roles]
         cells += [points(row.gain) or NO_MODEL] if group.reference else []
-        cells += [f"{percent(row.retention, 0)} %" if row.retention else NO_MODEL] if group.teacher else []
+        cells += [f"{100 * row.retention.mean:.0f} %" if row.retention else NO_MODEL] if group.teacher else []
         rows.append(cells)
     return Table(header, rows, numbers=3)
 
@@ -124,7 +124,7 @@ def left_out_note(group: Group) -> str:
 
 
 def repeated_texts_note(group: Group) -> str:
-    """Say when equal captions of different pictures hold retrieval down, by the rule that ties count against a model."""
+    """Say when equal captions hold retrieval down, by the rule that ties count against a model."""
     found = {
         result.data: result.artifacts
         for run in group.runs
@@ -135,7 +135,8 @@ def repeated_texts_note(group: Group) -> str:
     parts = [f"{data}: {entry['repeated_texts']:,} of {entry['texts']:,}" for data, entry in found.items()]
     if not parts:
         return ""
-    return f"Captions that repeat another word for word ({'; '.join(parts)}) tie with it, and ties count against every model."
+    listed = "; ".join(parts)
+    return f"Captions that repeat another word for word ({listed}) tie with it, and ties count against every model."
 
 
 def provenance(run: RunRecord) -> list[tuple[str, str]]:
@@ -196,9 +197,9 @@ def example_roles(examples: dict[str, Any] | Any, group: Group) -> list[str]:
 def examples_note(examples: dict[str, Any] | Any) -> str:
     """Say where the examples come from and how they were chosen."""
     return (
-        f"{len(examples['queries'])} captions of {examples['data']}, drawn by seed {examples['seed']} and not by hand, the "
-        f"same for every model; the first {examples['top']} of {examples['gallery']:,} pictures that each found, and the "
-        "rank of the right one."
+        f"{len(examples['queries'])} captions of {examples['data']}, drawn by seed {examples['seed']} and not by hand, "
+        f"the same for every model; the first {examples['top']} of {examples['gallery']:,} pictures that each found, "
+        "and the rank of the right one."
     )
 
 

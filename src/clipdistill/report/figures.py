@@ -38,7 +38,8 @@ def loss_figure(group: Group) -> Any | None:
             series = [points for points in series if points]
             if series:
                 used[role] = _draw(axis, series, COLOURS[role])
-        axis.set_title(term.removeprefix("loss/").replace("_", " "), loc="left", fontsize=10, color=INK)
+        title = "weighted sum" if term == "loss" else term.removeprefix("loss/").replace("_", " ")
+        axis.set_title(title, loc="left", fontsize=10, color=INK)
         _plain(axis)
     for axis in axes.flat[len(terms) :]:
         axis.axis("off")
@@ -56,21 +57,22 @@ def confusion_figure(group: Group, data: str) -> Any | None:
     if not found:
         return None
     plt = _pyplot()
-    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     classes = next(iter(found.values()))[0]
     rows = [row for row in range(len(classes)) if any(sum(counts[row]) for _, counts in found.values())]
     named = len(classes) <= 24
     longest = max(len(name) for name in classes) if named else 0
+    margin = 0.075 * longest  # inches that class names take beside and below the squares
     side = 2.2 + (0.09 * len(classes) if named else 0.9)
-    width = len(found) * side + 0.3 + 0.075 * longest
-    figure, axes = plt.subplots(1, len(found), figsize=(width, side * max(0.35, len(rows) / len(classes)) + 0.45
-                                + 0.075 * longest), squeeze=False, sharey=True)  # fmt: skip
+    height = side * max(0.3, len(rows) / len(classes))
+    size = (len(found) * side + 0.4 + margin, height + 0.3 + margin)
+    figure, axes = plt.subplots(1, len(found), figsize=size, squeeze=False, sharey=True, layout="constrained")
     for axis, (role, (_, counts)) in zip(axes.flat, found.items(), strict=True):
         shares = [[cell / max(sum(counts[row]), 1) for cell in counts[row]] for row in rows]
         colour = COLOURS.get(role, COLOURS["teacher"])
         clear = LinearSegmentedColormap.from_list(role, [f"{colour}00", f"{colour}ff"])  # see-through: fits any page
-        axis.imshow(shares, cmap=clear, vmin=0, vmax=1, interpolation="nearest")
+        axis.imshow(shares, cmap=clear, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
         axis.set_title(role, loc="left", fontsize=10, color=INK)
         axis.set_xticks(range(len(classes)) if named else [], classes if named else [], rotation=90, fontsize=7)
         axis.set_yticks(range(len(rows)) if named else [], [classes[row] for row in rows] if named else [], fontsize=7)
@@ -78,7 +80,6 @@ def confusion_figure(group: Group, data: str) -> Any | None:
         for spine in axis.spines.values():
             spine.set_color(GRID)
     axes[0][0].set_ylabel(f"true class ({len(rows)})", fontsize=8, color=MUTED)
-    figure.tight_layout()
     return figure
 
 

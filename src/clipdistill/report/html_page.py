@@ -148,7 +148,10 @@ def _confusion(group: Group) -> str:
         note = _note(f"The student's commonest mistakes: {words}." if words else "")
         opened = "" if shown else " open"
         shown.append(f"<details{opened}><summary>{escape(data)}</summary>{figures.to_svg(figure)}{note}</details>")
-    explain = _note("Rows: the true class. Columns: what the model took it for. A full colour is the whole row.")
+    explain = _note(
+        "Rows: the true class. Columns: what the model took it for. "
+        "The colour grows with the square root of the share, so that rare mistakes can be seen."
+    )
     return _section("Confusion", explain, *shown) if shown else ""
 
 

@@ -74,19 +74,22 @@ def headline(group: Group) -> list[str]:
 
 
 def _sentence(row: Row, group: Group) -> str:
-    text = f"On {row.data}, {row.label}: the student reaches {percent(row.values['student'])} %"
+    student = percent(row.values["student"])
     if row.retention is not None and group.teacher in row.values:
         teacher = percent(row.values[group.teacher])
-        text += f" and keeps {100 * row.retention.mean:.0f} % of the teacher's {teacher} %"
+        share = f"{100 * row.retention.mean:.0f} % of the teacher's {row.label} on {row.data}"
+        kept = f"keeps {share} ({student} of {teacher} %)"
+    else:
+        kept = f"reaches {student} % {row.label} on {row.data}"
     if row.gain is None or group.reference is None:
-        return text + "."
+        return f"The student {kept}."
     reference = f"the {group.reference} ({percent(row.values[group.reference])} %)"
     size = points(row.gain).lstrip("+" + MINUS)
     if abs(row.gain.mean) < 5e-4:
-        return f"{text}; it is level with {reference}."
-    verb = f"gains {size} points over" if row.gain.mean > 0 else f"loses {size} points against"
+        return f"The student {kept}; it is level with {reference}."
+    change = f"and gains {size} points over" if row.gain.mean > 0 else f"but loses {size} points against"
     doubt = ", a difference that chance alone could make" if uncertain(row) else ""
-    return f"{text}; it {verb} {reference}{doubt}."
+    return f"The student {kept} {change} {reference}{doubt}."
 
 
 def _cost_sentence(group: Group) -> str:
@@ -102,4 +105,4 @@ def _cost_sentence(group: Group) -> str:
         parts.append(f"embeds {ratio:.1f} times as many pictures a second")
     if not parts:
         return ""
-    return "The student " + (", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]) + "."
+    return "It " + (", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]) + "."
