@@ -163,6 +163,20 @@ def test_ranks_together_are_one(write, mixture, world_size: int) -> None:
     np.testing.assert_allclose(many.text(rows, captions), one.text(rows, captions), rtol=2**-10, atol=1e-6)
 
 
+def test_a_finished_part_is_not_encoded_again_while_others_work(write, teacher) -> None:
+    mixture = Mixture([(Pictures(21, bad=(2,)), None)])
+    assert write(teacher, mixture, world_size=2, max_bad_share=0.2) is None
+    calls = teacher.calls
+    assert write(teacher, mixture, world_size=2) is None and teacher.calls == calls
+    assert list(write(teacher, mixture, rank=1, world_size=2).bad) == ["pictures/002"]
+
+
+def test_a_file_where_the_folder_should_be_is_one_line(write, teacher, mixture, tmp_path) -> None:
+    (tmp_path / "store").write_text("")
+    with pytest.raises(UserError, match="can't be written .*; choose another folder"):
+        write(teacher, mixture)
+
+
 def test_an_unfinished_store_says_how_far_it_is(write, teacher, mixture, tmp_path) -> None:
     write(teacher, mixture, rank=0, world_size=2)
     with pytest.raises(UserError, match="1 of 2 parts complete; run `clipdistill cache` again"):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from clipdistill.errors import UserError
-from clipdistill.files import write_json, write_text
+from clipdistill.files import atomic_path, write_json, write_text
 from clipdistill.stores.arrays import ArraySpec, RowsWriter
 from clipdistill.stores.facts import require_same
 from clipdistill.stores.shard_reader import read_log, read_shard
@@ -50,7 +50,10 @@ class ShardWriter:
         self.folder = folder
         self.samples = len(ids)
         self.offsets = np.concatenate([[0], np.cumsum(np.asarray(captions, dtype=np.int64))]).astype(np.int64)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: can't be written ({error.strerror}); choose another folder") from error
         self._lock()
         found = read_shard(folder)
         if found is None:
@@ -64,7 +67,8 @@ class ShardWriter:
                 "finished": False,
             }
             write_json(folder / "ids.json", list(ids))
-            np.save(folder / "captions.npy", self.offsets)
+            with atomic_path(folder / "captions.npy") as temporary, open(temporary, "wb") as handle:
+                np.save(handle, self.offsets)
             write_json(folder / "shard.json", found)
         else:
             require_same(folder, found, facts)
