@@ -14,6 +14,10 @@ class UserError(Exception):
     """
 
 
+class Interrupted(Exception):
+    """SIGTERM or Ctrl-C stopped a training, after a checkpoint was written."""
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the closest of `options`, or an empty string when none is close."""
     found = difflib.get_close_matches(name, list(options), n=1, cutoff=0.5)

@@ -53,6 +53,7 @@ class AugmentSpec(Strict):
     crop_ratio: tuple[float, float] = (0.75, 4 / 3)
     flip: float = Field(0.0, ge=0, le=1)
     jitter: float = Field(0.0, ge=0, le=1, description="strength of brightness, contrast and saturation changes")
+    jitter_probability: float = Field(1.0, ge=0, le=1)
     grayscale: float = Field(0.0, ge=0, le=1)
     views: int | None = Field(None, ge=1, description="views a sample; none = a fresh one each epoch (live teachers)")
 

@@ -111,6 +111,13 @@ class Meter:
                 flush=True,
             )
 
+    def reach(self, done: int, total: int) -> None:
+        """`done` of `total` are done; for callbacks."""
+        self.total = max(total, 1)
+        if self._bar is not None:
+            self._bar.update(self._task, total=self.total)
+        self.advance(done - self.done)
+
     def __enter__(self) -> Meter:
         return self
 

@@ -21,7 +21,7 @@ from clipdistill.engine.optimizer import Average, learning_rate, make_optimizer,
 from clipdistill.engine.rng import all_states, restore_all_states
 from clipdistill.engine.throughput import Throughput, matmul_peak
 from clipdistill.engine.tracking import Meter, Metrics
-from clipdistill.errors import UserError
+from clipdistill.errors import Interrupted, UserError
 from clipdistill.recipe import Recipe
 from clipdistill.tasks.base import Task
 
@@ -34,10 +34,6 @@ class Batches(Protocol):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[dict[str, Any]]:
         """Batches `start`, `start + 1`, ... of an epoch."""
         ...
-
-
-class Interrupted(Exception):
-    """SIGTERM or Ctrl-C stopped the training after a checkpoint was written."""
 
 
 class Trainer:

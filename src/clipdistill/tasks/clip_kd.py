@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ class ClipKDOptions(ContrastiveOptions):
     """Share of patches hidden from the student for `mfd` (CLIP-KD's 0.75)."""
     mask_patch: int = 16
     """Side of a hidden patch in pixels of the student's image."""
+    affinity: Literal["paper", "released"] = "paper"
+    """TinyCLIP's affinity mimicking as its paper writes it, or as its released code does."""
     ensemble_scale: float | None = None
     """Scale of the student's logits in `ensemble`; none = its own logit scale."""
 
@@ -82,7 +84,8 @@ class ClipKD(Contrastive):
             pixels = batch["image/student"]
             if not pixels.is_floating_point():
                 pixels = pixels.float() / 255
-            fill = self.student.mean_colour.to(pixels)
+            # The mean colour is what a picture's normalisation turns into 0: no information.
+            fill = self.student.preprocess["mean"]
             masked = mask_patches(pixels, self.settings.mask_patch, self.settings.mask_ratio, fill=fill)
             features["masked_image"] = self.student.encode_image(masked)
         return features
@@ -90,28 +93,30 @@ class ClipKD(Contrastive):
     def batch_losses(self, features: Features) -> dict[str, Tensor]:
         """Terms that compare the samples of the batch with one another."""
         losses = super().batch_losses(features)
-        scale, image, text = self.student.logit_scale, features["image"], features["text"]
-        pairs = [
-            (features[f"teacher{i}/image"], features[f"teacher{i}/text"], teacher.logit_scale)
-            for i, teacher in enumerate(self.teachers)
-        ]
-        t_image, t_text, t_scale = pairs[0]
+        scale, image, text, chunk = self.student.logit_scale, features["image"], features["text"], self.settings.chunk
+        t_images = [features[f"teacher{i}/image"] for i in range(len(self.teachers))]
+        t_texts = [features[f"teacher{i}/text"] for i in range(len(self.teachers))]
+        t_scales = [teacher.logit_scale for teacher in self.teachers]
+        t_image, t_text, t_scale = t_images[0], t_texts[0], t_scales[0]
         if self.wants("crd"):
-            losses["crd"] = crd(image, text, scale, t_image, t_text, t_scale)
+            losses["crd"] = crd(image, text, scale, t_image, t_text, t_scale, chunk=chunk)
         if self.wants("affinity"):
-            losses["affinity"] = affinity_mimicking(image, text, scale, t_image, t_text, t_scale)
+            variant = self.settings.affinity
+            losses["affinity"] = affinity_mimicking(
+                image, text, scale, t_image, t_text, t_scale, variant=variant, chunk=chunk
+            )
         if self.wants("ensemble"):
             own = scale if self.settings.ensemble_scale is None else self.settings.ensemble_scale
-            losses["ensemble"] = ensemble_kd(image, text, own, pairs)
+            losses["ensemble"] = ensemble_kd(image, text, own, t_images, t_texts, t_scales, chunk=chunk)
         if any(self.wants(term) for term in ("icl", "gd", "afd")):
             p_image, p_text = self.project_image(image), self.project_text(text)
             if self.wants("icl"):
-                losses["icl"] = icl(p_image, p_text, t_image, t_text, self.icl_logit_scale.exp())
+                losses["icl"] = icl(p_image, p_text, t_image, t_text, self.icl_logit_scale.exp(), chunk=chunk)
             if self.wants("gd"):
                 losses["gd"] = gd(p_image, p_text, scale, t_image, t_text, t_scale)
             if self.wants("afd"):
-                fused_scale = self.afd_logit_scale.exp()
-                losses["afd"] = afd(p_image, p_text, t_image, t_text, self.fuse_image, self.fuse_text, fused_scale)
+                fuse = self.fuse_image, self.fuse_text
+                losses["afd"] = afd(p_image, p_text, t_image, t_text, *fuse, self.afd_logit_scale.exp(), chunk=chunk)
         return losses
 
     def sample_losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:

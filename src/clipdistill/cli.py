@@ -1,0 +1,187 @@
+"""The command `clipdistill`: parse, call, print. Each command is one documented function of `clipdistill`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clipdistill.errors import Interrupted, UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Knowledge distillation into and out of CLIP-style models.",
+)
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="name (see `clipdistill recipes`) or YAML file")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="such as train.lr=3e-4")]
+
+
+@app.command()
+def train(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="folder of the run; it is made")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="print the plan and stop")] = False,
+) -> None:
+    """Distil a student: plan, teacher store, training, control, export, evaluation, report."""
+    from clipdistill.recipe_files import load_recipe
+    from clipdistill.runs.training import train as run_training
+
+    if out is None and not plan:
+        raise UserError("--out is missing: say where the run shall lie, such as --out runs/first")
+    loaded = load_recipe(recipe, overrides or ())
+    run = run_training(loaded, out or Path("."), resume=resume, plan_only=plan)
+    if run is not None and run.evaluation.is_file():
+        _show([run.path])
+
+
+@app.command()
+def cache(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="pictures the teacher encodes at once")] = 128,
+) -> None:
+    """Write the teacher stores that a recipe names."""
+    from clipdistill.recipe_files import load_recipe
+    from clipdistill.runs.caching import cache as run_caching
+
+    for path in run_caching(load_recipe(recipe, overrides or ()), batch_size):
+        print(path)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="open_clip name, hf-hub: name, checkpoint folder, or RUN")
+    ],
+    suite: Annotated[str, typer.Option(help="retrieval, zero_shot or petri")],
+    data: Annotated[str, typer.Option(help="path, or format:path@split")],
+    json: Annotated[Path | None, typer.Option(help="write the results here")] = None,
+    option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="option of the suite")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    workers: Annotated[int, typer.Option(min=0, help="processes that decode pictures")] = 1,
+) -> None:
+    """Measure a model on a suite."""
+    from clipdistill.runs.evaluation import evaluate as run_evaluation
+    from clipdistill.runs.evaluation import show_results
+
+    found = run_evaluation(
+        model, suite, data, batch_size=batch_size, workers=workers, options=_options(option), json_path=json
+    )
+    show_results(found)
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="folders of runs; seeds of one recipe are averaged")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="folder for report.md and report.html; default: the first run")
+    ] = None,
+) -> None:
+    """Set runs side by side: Markdown and one HTML page."""
+    from clipdistill.report import build_report
+
+    for path in build_report(runs, out):
+        print(path)
+    _show(runs)
+
+
+@app.command()
+def recipes(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -> None:
+    """List the recipes, or print one as it resolves."""
+    from clipdistill.recipe_files import load_recipe, recipe_names
+
+    if name is not None:
+        print(load_recipe(name).to_yaml(), end="")
+        return
+    for each in recipe_names():
+        print(f"{each:40} {load_recipe(each).about}")
+
+
+@app.command()
+def petri(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    images: Annotated[int, typer.Option(min=1, help="training pictures")] = 6000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    val: Annotated[int, typer.Option(min=1)] = 500,
+    test: Annotated[int, typer.Option(min=1)] = 1000,
+    image_size: Annotated[int, typer.Option(min=16, help="side in pixels")] = 64,
+    skew: Annotated[str, typer.Option(help="even or natural: how attributes occur together")] = "even",
+) -> None:
+    """Write a petri world in the official formats."""
+    from clipdistill.engine.tracking import Meter
+    from clipdistill.petri import write_world
+
+    with Meter("petri world", 1) as meter:
+        write_world(
+            folder, images=images, val=val, test=test, seed=seed, image_size=image_size, skew=skew, progress=meter.reach
+        )
+    print(folder)
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="folder for everything")] = Path("quickstart"),
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """See it all on the petri world: teacher, control, distilled student, report; minutes on a laptop."""
+    from clipdistill.runs.quickstart import quickstart as run_quickstart
+
+    run = run_quickstart(out, seed)
+    if run is not None:
+        _show([run.path])
+        print(f"report: {run.path / 'report.html'}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, which accelerators there are, which weights and data are found, how to get the rest."""
+    from clipdistill.runs.doctor import doctor as run_doctor
+
+    run_doctor()
+
+
+def _show(runs: list[Path]) -> None:
+    from clipdistill.report import print_table
+
+    print_table(runs)
+
+
+def _options(pairs: list[str] | None) -> dict[str, Any]:
+    import yaml
+
+    found = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UserError(f"--option {pair}: write key=value")
+        found[key] = yaml.safe_load(value)
+    return found
+
+
+def main() -> None:
+    """Entry point: user errors are one line and exit code 2, an interruption says how to go on and exits with 130."""
+    try:
+        app()
+    except UserError as error:
+        print(f"clipdistill: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Interrupted as stop:
+        print(f"\nclipdistill: {stop}; go on with the same command and --resume", file=sys.stderr)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        print("\nclipdistill: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Evaluation: a model by name on a suite, and the models of a run on the recipe's suites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from clipdistill.data import open_source
+from clipdistill.engine.tracking import Meter
+from clipdistill.errors import UserError, nearest
+from clipdistill.evaluate import Result, evaluate_suite, model_cost, retrieval_examples
+from clipdistill.evaluate.sources import open_sources
+from clipdistill.evaluate.suites import OPTIONS
+from clipdistill.files import write_json
+from clipdistill.models import load_model
+from clipdistill.recipe import EvaluateSpec, Recipe
+from clipdistill.runs.wiring import source_spec
+
+
+def evaluate(
+    model: str | Path,
+    suite: str,
+    data: str | Path | Mapping[str, Any],
+    *,
+    batch_size: int = 128,
+    workers: int = 1,
+    options: Mapping[str, Any] | None = None,
+    json_path: Path | None = None,
+) -> dict[str, Any]:
+    """Evaluate a model and return (and write, with `json_path`) its results and cost.
+
+    Args:
+        model: an open_clip name (`ViT-B-32:openai`), `hf-hub:` name, local open_clip or transformers folder, or a RUN.
+        suite: `retrieval`, `zero_shot` or `petri`.
+        data: a path whose format is guessed, `format:path@split`, or a source spec.
+
+    Raises:
+        UserError: unknown model or suite, missing weights or data, an unwritable `json_path`.
+    """
+    if json_path is not None:
+        write_json(json_path, {})  # fails now rather than after the work
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoder = load_model(model, device=device)
+    results = run_suite(encoder, EvaluateSpec(suite=suite, **dict(options or {})), data, device, batch_size, workers)
+    report = model_report(encoder, str(model), results, device)
+    if json_path is not None:
+        write_json(json_path, report)
+    return report
+
+
+def run_suite(
+    encoder: Any, spec: EvaluateSpec, data: Any, device: torch.device, batch_size: int, workers: int, label: str = ""
+) -> list[Result]:
+    """Run one suite with a progress bar."""
+    meters: dict[str, Meter] = {}
+
+    def progress(what: str, done: int, total: int) -> None:
+        meter = meters.setdefault(what, Meter(f"{label}{spec.suite}: {what}", total))
+        meter.advance(done - meter.done)
+        if done >= total:
+            meters.pop(what).__exit__()
+
+    try:
+        return evaluate_suite(
+            encoder, spec.suite, data, device=device, batch_size=batch_size, workers=workers,
+            options=spec.options(), progress=progress,
+        )  # fmt: skip
+    finally:
+        for meter in meters.values():
+            meter.__exit__()
+
+
+def model_report(encoder: Any, name: str, results: list[Result], device: torch.device) -> dict[str, Any]:
+    """What evaluation.json holds of one model."""
+    return {"name": name, **model_cost(encoder, device=device), "results": [result.to_dict() for result in results]}
+
+
+def evaluate_models(recipe: Recipe, models: Mapping[str, tuple[str, Any]], device: torch.device) -> dict[str, Any]:
+    """Put several models through the recipe's suites.
+
+    Args:
+        models: role -> (name, DualEncoder).
+
+    Returns:
+        The content of evaluation.json.
+    """
+    found: dict[str, Any] = {}
+    for role, (name, encoder) in models.items():
+        encoder.to(device)
+        results: list[Result] = []
+        for index, spec in enumerate(recipe.evaluate):
+            results += run_suite(
+                encoder, spec, suite_data(recipe, spec, index), device, 128, recipe.data.workers, f"{role}, "
+            )
+        found[role] = model_report(encoder, name, results, device)
+    return {"models": found}
+
+
+def suite_data(recipe: Recipe, spec: EvaluateSpec, index: int) -> Any:
+    """Where a suite of a recipe finds its data: as said, or the recipe's petri world."""
+    if spec.data is None:
+        if recipe.petri is None:
+            raise UserError(f"`evaluate.{index}.data`: say on which data, such as {{format: karpathy, path: ...}}")
+        return str(recipe.petri.path)
+    return spec.data if isinstance(spec.data, str) else source_spec(spec.data)
+
+
+def open_evaluation(recipe: Recipe, index: int) -> Any | None:
+    """Open the data of a suite: the source with captions that examples are drawn from, or None without captions.
+
+    Raises:
+        UserError: the data can't be opened, or the suite doesn't know an option.
+    """
+    spec = recipe.evaluate[index]
+    for key in spec.options():
+        if key not in OPTIONS:
+            raise UserError(f"`evaluate.{index}.{key}`: unknown.{nearest(key, OPTIONS)}")
+    data = suite_data(recipe, spec, index)
+    try:
+        if spec.suite == "petri":
+            return open_source(f"karpathy:{Path(str(data)) / 'dataset_petri.json'}@test")
+        sources = list(open_sources(data).values())
+    except UserError as error:
+        raise UserError(f"`evaluate.{index}.data`: {error}") from error
+    return sources[0] if spec.suite == "retrieval" else None
+
+
+def run_examples(recipe: Recipe, models: Mapping[str, Any], device: torch.device) -> dict[str, Any] | None:
+    """Ten retrieval examples on the first evaluation that has captions; None when there is none."""
+    for index in range(len(recipe.evaluate)):
+        source = open_evaluation(recipe, index)
+        if source is not None:
+            return retrieval_examples(models, source, seed=0, device=device, workers=recipe.data.workers)
+    return None
+
+
+def show_results(report: Mapping[str, Any]) -> None:
+    """Print what `evaluate` found: a row a metric, with the data it was measured on."""
+    table = Table(title=f"{report['name']}: {int(report['parameters']):,} parameters", title_justify="left")
+    for column in ("suite", "data", "n", "metric", "value"):
+        table.add_column(column, justify="right" if column in ("n", "value") else "left")
+    for result in report["results"]:
+        for metric, value in result["metrics"].items():
+            table.add_row(result["evaluator"], result["data"], str(result["n"]), metric, f"{value:.4f}")
+    Console().print(table)

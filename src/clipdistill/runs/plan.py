@@ -1,0 +1,185 @@
+"""The plan that `train` prints first: what will be trained on what, and what that will cost."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from clipdistill.engine.forecast import DryTeacher, time_step
+from clipdistill.errors import UserError
+from clipdistill.evaluate.cost import model_cost
+from clipdistill.runs.wiring import Parts, TeacherState
+from clipdistill.stores import store_size_bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A forecast: seconds and bytes are estimates from one step on this machine."""
+
+    name: str
+    data: dict[str, int]
+    student: str
+    parameters: int
+    trainable: int
+    teachers: list[str]
+    terms: dict[str, float]
+    steps: int
+    batch_size: int
+    seconds: float
+    cache_seconds: float
+    memory_bytes: float
+    disk_bytes: float
+    flops_per_pair: float
+
+    def show(self, console: Console) -> None:
+        """Print the plan as a table."""
+        table = Table(title=f"plan: {self.name}", show_header=False, title_justify="left")
+        table.add_row("data", ", ".join(f"{name}: {count:,}" for name, count in self.data.items()))
+        table.add_row("student", f"{self.student}, {self.parameters:,} parameters, {self.trainable:,} trainable in all")
+        table.add_row("teacher", "; ".join(self.teachers) or "none")
+        table.add_row("terms", ", ".join(f"{name} x {weight:g}" for name, weight in self.terms.items()))
+        table.add_row("steps", f"{self.steps:,} of {self.batch_size:,} pairs")
+        caching = f" + {duration(self.cache_seconds)} for the teacher's store" if self.cache_seconds else ""
+        table.add_row("time", f"about {duration(self.seconds)}{caching}")
+        table.add_row("memory", f"about {self.memory_bytes / 1e6:,.0f} MB a process")
+        table.add_row("disk", f"about {self.disk_bytes / 1e6:,.0f} MB")
+        console.print(table)
+
+
+def make_plan(parts: Parts, out: Path, runs: int = 1) -> Plan:
+    """Make the forecast: times one training step and, for a store to be written, one batch of the teacher.
+
+    Args:
+        runs: trainings in all; 2 with a control.
+
+    Raises:
+        UserError: the disk that `out` lies on has less room than the run needs.
+    """
+    recipe, settings, device = parts.recipe, parts.recipe.train, parts.ranks.device
+    teachers = [dry_teacher(state) for state in parts.teachers]
+    task = parts.make_task(teachers)
+    loader = parts.make_loader()
+    start = time.perf_counter()
+    batch = next(iter(loader.epoch(0)))
+    loading = time.perf_counter() - start
+    if recipe.task.method == "lit" and teachers:
+        task.teachers = (DryTowers(tower_widths(parts.student)),)
+    step = time_step(task, batch, parts.ranks, settings)
+    cost = model_cost(parts.student, device=device, batch_size=2, repeats=1)
+    steps = min(loader.steps_per_epoch * settings.epochs, settings.max_steps or math.inf)
+    # With a worker, loading hides behind the step; without one it comes on top.
+    seconds = (step["seconds"] + (0 if recipe.data.workers else loading)) * steps * runs
+    trained = sum(t.parameter.numel() for t in task.trainable())
+    images, captions = len(parts.mixture), caption_count(parts)
+    views = parts.plan.count or 1
+    stores = [s for s in parts.teachers if s.to_cache]
+    cache_seconds = sum(caching_seconds(s, device) * (images * views) for s in stores)
+    checkpoints = 12 * trained * (settings.keep_checkpoints + 1) * runs
+    disk = checkpoints + 8 * cost["parameters"] * runs
+    disk += sum(store_size_bytes(images, views, captions, dim_of(s)) for s in stores)
+    check_disk(out, disk)
+    return Plan(
+        name=recipe.name,
+        data=parts.mixture.counts(),
+        student=recipe.student.label,
+        parameters=int(cost["parameters"]),
+        trainable=trained,
+        teachers=[describe(state) for state in parts.teachers],
+        terms=task.weights,
+        steps=int(steps),
+        batch_size=settings.batch_size,
+        seconds=seconds,
+        cache_seconds=cache_seconds,
+        memory_bytes=step["memory_bytes"],
+        disk_bytes=disk,
+        flops_per_pair=cost["flops_per_pair"],
+    )
+
+
+class DryTowers(DryTeacher):
+    """Stands for the stored features of locked towers."""
+
+    def __init__(self, width: Mapping[str, int]) -> None:
+        super().__init__("towers", 0, 1.0)
+        self.width = width
+
+    def targets(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Noise as wide as the towers."""
+        import torch
+
+        size = len(batch["sample"])
+        return {name: torch.randn(size, width, device=batch["sample"].device) for name, width in self.width.items()}
+
+
+def tower_widths(student: Any) -> dict[str, int]:
+    """Widths of a joined model's tower features."""
+    import torch
+
+    device = next(student.parameters()).device
+    height, width = student.preprocess["size"]
+    with torch.no_grad():
+        image = student.image_tower_features(torch.zeros(1, 3, height, width, dtype=torch.uint8, device=device))
+        text = student.text_tower_features(student.tokenizer(["a"]).to(device))
+    return {"image": image.shape[1], "text": text.shape[1]}
+
+
+def dry_teacher(state: TeacherState) -> Any:
+    """A stand-in with the teacher's width."""
+    if state.store is not None:
+        return DryTeacher(state.spec.label, int(state.store.meta["embed_dim"]), float(state.store.logit_scale))
+    return DryTeacher(state.spec.label, state.model.embed_dim, float(state.model.logit_scale))  # type: ignore[union-attr]
+
+
+def dim_of(state: TeacherState) -> int:
+    """Width of a teacher's embeddings."""
+    return int(state.model.embed_dim)  # type: ignore[union-attr]
+
+
+def describe(state: TeacherState) -> str:
+    """A teacher and where its targets come from."""
+    if state.spec.store is None:
+        return f"{state.spec.label}, live"
+    return f"{state.spec.label}, store {state.spec.store}" + (" (to be written)" if state.to_cache else "")
+
+
+def caching_seconds(state: TeacherState, device: Any) -> float:
+    """Seconds a picture for one teacher, from one timed batch."""
+    return 1 / model_cost(state.model, device=device, batch_size=8, repeats=1)["images_per_second"]  # type: ignore[arg-type]
+
+
+def caption_count(parts: Parts, sample: int = 200) -> int:
+    """Captions in the mixture, from the first `sample` samples."""
+    first = [len(parts.mixture[i].captions) for i in range(min(sample, len(parts.mixture)))]
+    return round(sum(first) / len(first) * len(parts.mixture))
+
+
+def check_disk(out: Path, need: float) -> None:
+    """Raise a UserError when the disk of `out` has less than `need` bytes."""
+    folder = out
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise UserError(
+            f"--out {out}: the run needs {need / 1e6:,.0f} MB and the disk has {free / 1e6:,.0f} MB; free some"
+        )
+
+
+def duration(seconds: float) -> str:
+    """`95` -> `1 min 35 s`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, rest = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.1f} days"

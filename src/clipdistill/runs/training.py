@@ -1,0 +1,131 @@
+"""`clipdistill train`: plan, store, train, control, export, evaluate, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from clipdistill.engine.distributed import Ranks
+from clipdistill.engine.rng import seed_everything
+from clipdistill.engine.tracking import Meter
+from clipdistill.engine.trainer import Trainer
+from clipdistill.export import save_student
+from clipdistill.files import write_json
+from clipdistill.models import load_model
+from clipdistill.recipe import Recipe
+from clipdistill.report import build_report
+from clipdistill.runs.caching import write_stores
+from clipdistill.runs.evaluation import evaluate_models, open_evaluation, run_examples
+from clipdistill.runs.folder import RunFolder
+from clipdistill.runs.plan import Plan, make_plan
+from clipdistill.runs.wiring import Parts, check_recipe, ensure_petri_world, new_student, open_parts
+
+
+def train(recipe: Recipe, out: str | Path, *, resume: bool = False, plan_only: bool = False) -> RunFolder | None:
+    """Run a recipe: the main job.
+
+    Prints the plan, writes missing stores, trains the student (and the control, when the recipe compares with it),
+    exports, evaluates and reports. Everything lies in `out` afterwards.
+
+    Args:
+        out: a new or empty folder, or with `resume` the folder of the run to go on with.
+        plan_only: stop after the plan; nothing is written.
+
+    Returns:
+        The run's folder; None on ranks other than the first, and with `plan_only`.
+
+    Raises:
+        UserError: whatever the user can mend, before long work starts where it can be known then.
+        Interrupted: a signal came; `resume` goes on.
+    """
+    ranks, run = Ranks.current(), RunFolder(out)
+    check_recipe(recipe, ranks.world_size)
+    run.check(resume)
+    if ranks.is_main:
+        with Meter("petri world", 1) as meter:
+            ensure_petri_world(recipe, meter.reach)
+    ranks.barrier()
+    seed_everything(recipe.seed, ranks.rank)
+    parts = open_parts(recipe, ranks)
+    for index in range(len(recipe.evaluate)):
+        open_evaluation(recipe, index)  # a wrong path is known before the training and not after it
+    with_control = "control" in recipe.compare
+    plan = make_plan(parts, run.path, runs=2 if with_control else 1)
+    if ranks.is_main:
+        plan.show(Console(stderr=True))
+    if plan_only:
+        return None
+    write_stores(parts)
+    fit(parts, run, resume, plan)
+    if with_control:
+        control = control_recipe(recipe)
+        print("control: the same student without its teacher") if ranks.is_main else None
+        fit(open_parts(control, ranks), RunFolder(run.control), resume, plan)
+    if not ranks.is_main:
+        return None
+    finish(recipe, run, parts)
+    return run
+
+
+def control_recipe(recipe: Recipe) -> Recipe:
+    """The same student, data, seed and training, with the task loss alone."""
+    options = {k: v for k, v in recipe.task.options().items() if k in ("loss", "chunk")}
+    values = recipe.model_dump()
+    values |= {
+        "name": f"{recipe.name} (control)",
+        "teachers": [],
+        "task": {"method": "contrastive", **options},
+        "compare": [],
+    }
+    # The control sees the same views, though it has no store that fixes their number.
+    if values["data"]["augment"]["views"] is None and any(teacher.store for teacher in recipe.teachers):
+        values["data"]["augment"]["views"] = 1
+    return Recipe.model_validate(values)
+
+
+def fit(parts: Parts, run: RunFolder, resume: bool, plan: Plan) -> None:
+    """Train one student in `run` and export it."""
+    ranks = parts.ranks
+    resume = resume and run.has_checkpoint
+    if ranks.is_main and not resume:
+        run.start(parts.recipe)
+    ranks.barrier()
+    seed_everything(parts.recipe.seed, ranks.rank)
+    task = parts.make_task(parts.make_teachers())
+    if parts.recipe.train.activation_checkpointing:
+        parts.student.set_grad_checkpointing(True)
+    if parts.recipe.train.compile:
+        parts.student.encode_image = torch.compile(parts.student.encode_image)
+        parts.student.encode_text = torch.compile(parts.student.encode_text)
+    trainer = Trainer(
+        task, parts.make_loader(), parts.recipe, run.path,
+        flops_per_pair=plan.flops_per_pair, samples=len(parts.mixture), ranks=ranks,
+    )  # fmt: skip
+    trainer.fit(resume)
+    if ranks.is_main:
+        save_student(parts.student.eval(), run.student)
+
+
+def finish(recipe: Recipe, run: RunFolder, parts: Parts) -> None:
+    """Evaluate the student and what the recipe compares it with, and write the report."""
+    device = parts.ranks.device
+    models: dict[str, tuple[str, Any]] = {}
+    if "teacher" in recipe.compare:
+        for state in parts.teachers:
+            if state.model is not None and recipe.task.method != "lit":
+                role = "teacher" if len(parts.teachers) == 1 else f"teacher {state.index + 1}"
+                models[role] = (state.spec.label, state.model)
+    if "base" in recipe.compare:
+        models["base"] = (f"{recipe.student.label}, before", new_student(recipe, device))
+    if "control" in recipe.compare:
+        models["control"] = (f"{recipe.student.label}, control", load_model(run.control, device=device))
+    models["student"] = (recipe.student.label, load_model(run.path, device=device))
+    if recipe.evaluate:
+        write_json(run.evaluation, evaluate_models(recipe, models, device))
+        examples = run_examples(recipe, {role: encoder for role, (_, encoder) in models.items()}, device)
+        if examples is not None:
+            write_json(run.examples, examples)
+        build_report([run.path], run.path)

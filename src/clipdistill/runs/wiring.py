@@ -1,0 +1,224 @@
+"""From a recipe to the objects of a run: mixture, models, teachers, task, loader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipdistill.data import AugmentPlan, ImageView, Loader, Mixture, open_source
+from clipdistill.engine.distributed import Ranks
+from clipdistill.errors import UserError, nearest
+from clipdistill.evaluate.suites import SUITES
+from clipdistill.models import create_joined, create_model, fingerprint, list_models, load_model
+from clipdistill.recipe import ModelSpec, Recipe, SourceSpec, TeacherSpec
+from clipdistill.stores import TeacherStore
+from clipdistill.tasks import TASKS, Task
+from clipdistill.tasks.teacher import LiveTeacher, StoredTeacher, Teacher
+
+
+def check_recipe(recipe: Recipe, world_size: int = 1) -> None:
+    """Everything about a recipe that can be checked before a file is opened.
+
+    Raises:
+        UserError: unknown method, term, option or suite; a batch that doesn't divide.
+    """
+    method = recipe.task.method
+    if method not in TASKS:
+        raise UserError(f"`task.method`: no method {method!r}.{nearest(method, TASKS)} Methods: {', '.join(TASKS)}.")
+    TASKS[method].check_weights(recipe.task.weights)
+    TASKS[method].check_options(recipe.task.options())
+    for index, item in enumerate(recipe.evaluate):
+        if item.suite not in SUITES:
+            hint = nearest(item.suite, SUITES)
+            raise UserError(f"`evaluate.{index}.suite`: no suite {item.suite!r}.{hint} Suites: {', '.join(SUITES)}.")
+    local, rest = divmod(recipe.train.batch_size, world_size)
+    if rest:
+        raise UserError(f"`train.batch_size` ({recipe.train.batch_size}) must divide by the {world_size} processes")
+    if recipe.train.micro_batch and recipe.train.micro_batch < local and local % recipe.train.micro_batch:
+        raise UserError(f"`train.micro_batch` ({recipe.train.micro_batch}) must divide the {local} pairs of a process")
+
+
+def ensure_petri_world(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> None:
+    """Write the recipe's petri world, or make sure that the one in its folder is the one it wants."""
+    spec = recipe.petri
+    if spec is None:
+        return
+    from clipdistill.petri import write_world
+
+    write_world(
+        spec.path, images=spec.images, val=spec.val, test=spec.test, seed=spec.seed, image_size=spec.image_size,
+        skew=spec.skew, formats=tuple(spec.formats), progress=progress,
+    )  # fmt: skip
+
+
+def source_spec(spec: SourceSpec) -> dict[str, Any]:
+    """A source as the data layer takes it."""
+    values = {"format": spec.format, **spec.options()}
+    return values if spec.path is None else {**values, "path": spec.path}
+
+
+def open_mixture(recipe: Recipe) -> Mixture:
+    """Open the training sources.
+
+    Raises:
+        UserError: missing or empty data, a column that isn't there, more samples asked than there are.
+    """
+    parts = [(open_source(source_spec(spec)), spec.count) for spec in recipe.data.train]
+    return Mixture(parts, seed=recipe.seed)
+
+
+def augment_plan(recipe: Recipe) -> AugmentPlan:
+    """The augmentation plan; with stored teachers and nothing said about views there is one view."""
+    values = recipe.data.augment.model_dump()
+    if values["views"] is None and any(teacher.store for teacher in recipe.teachers):
+        values["views"] = 1
+    return AugmentPlan(**values, seed=recipe.seed)
+
+
+def open_model(spec: ModelSpec, device: torch.device | str = "cpu") -> Any:
+    """A DualEncoder: loaded, or joined from parts."""
+    if spec.model is not None:
+        return load_model(spec.model, device=device)
+    return create_joined(joined_spec(spec)).to(device)
+
+
+def new_student(recipe: Recipe, device: torch.device) -> Any:
+    """The student as it starts: pretrained by name, or with weights drawn from the recipe's seed."""
+    spec = recipe.student
+    if spec.model is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            return create_joined(joined_spec(spec)).to(device)
+    if spec.model in list_models():
+        return create_model(spec.model, seed=recipe.seed, device=device)
+    return load_model(spec.model, device=device)
+
+
+def joined_spec(spec: ModelSpec) -> dict[str, Any]:
+    """The part of a model spec that describes a joined model."""
+    return spec.model_dump(exclude={"model", "store"})
+
+
+@dataclass
+class TeacherState:
+    """A teacher before it is needed: its spec, the live model (when it can be had), and its store (when written)."""
+
+    spec: TeacherSpec
+    index: int
+    model: Any | None
+    store: TeacherStore | None = None
+    missing: UserError | None = None
+
+    @property
+    def to_cache(self) -> bool:
+        """Whether the recipe wants a store that isn't there yet."""
+        return self.spec.store is not None and self.store is None
+
+
+@dataclass
+class Parts:
+    """What a run is made of, opened and checked, before long work starts."""
+
+    recipe: Recipe
+    ranks: Ranks
+    mixture: Mixture
+    plan: AugmentPlan
+    student: Any
+    teachers: list[TeacherState] = field(default_factory=list)
+
+    def make_teachers(self) -> list[Teacher]:
+        """Teachers as the task takes them; stores must be written by now."""
+        made: list[Teacher] = []
+        for state in self.teachers:
+            if state.store is not None:
+                made.append(StoredTeacher(state.store, self.mixture.ids))
+            else:
+                made.append(LiveTeacher(state.model.to(self.ranks.device), f"teacher{state.index}"))  # type: ignore[union-attr]
+        return made
+
+    def make_task(self, teachers: list[Any]) -> Task:
+        """The task on its device; projections are drawn from the recipe's seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed + 1)
+            kind = TASKS[self.recipe.task.method]
+            task = kind(self.student, teachers, self.recipe.task.weights, self.recipe.task.options())
+        task.to(self.ranks.device)
+        self.ranks.broadcast_module(task)
+        return task
+
+    def make_loader(self) -> Loader:
+        """Batches with the views of the student and of each live teacher."""
+        models = {"student": self.student}
+        models |= {f"teacher{s.index}": s.model for s in self.teachers if s.spec.store is None}
+        needs_pixels = not (self.recipe.task.method == "lit" and self.teachers)
+        return Loader(
+            self.mixture,
+            images={r: ImageView.from_preprocess(m.preprocess) for r, m in models.items()} if needs_pixels else {},
+            tokenizers={r: m.tokenizer for r, m in models.items()} if needs_pixels else {},
+            batch_size=self.recipe.train.batch_size // self.ranks.world_size,
+            plan=self.plan,
+            seed=self.recipe.seed,
+            rank=self.ranks.rank,
+            world_size=self.ranks.world_size,
+            workers=self.recipe.data.workers,
+        )
+
+
+def open_parts(recipe: Recipe, ranks: Ranks | None = None) -> Parts:
+    """Open data and models and check stores against them.
+
+    Raises:
+        UserError: anything missing or mismatched, in one line.
+    """
+    ranks = ranks or Ranks.current()
+    check_recipe(recipe, ranks.world_size)
+    mixture, plan = open_mixture(recipe), augment_plan(recipe)
+    if recipe.train.batch_size > len(mixture):
+        raise UserError(
+            f"`train.batch_size` is {recipe.train.batch_size} and the data has {len(mixture)} samples; lower it"
+        )
+    student = new_student(recipe, ranks.device)
+    if recipe.task.method == "lit":
+        lock_towers(student)
+    teachers = [open_teacher(spec, i, recipe, mixture, plan, student) for i, spec in enumerate(recipe.teachers)]
+    return Parts(recipe, ranks, mixture, plan, student, teachers)
+
+
+def lock_towers(student: Any) -> None:
+    """Lock a joined model's towers, or say that only a joined model has them."""
+    if not hasattr(student, "lock_towers"):
+        raise UserError("`task.method=lit` trains a joined model; give `student.image_tower` and `student.text_tower`")
+    student.lock_towers()
+
+
+def open_teacher(
+    spec: TeacherSpec, index: int, recipe: Recipe, mixture: Mixture, plan: AugmentPlan, student: Any
+) -> TeacherState:
+    """Open a teacher's store when it is there (and check it), its weights when they can be had."""
+    lit = recipe.task.method == "lit"
+    missing: UserError | None = None
+    try:
+        # Locked tuning's teacher is the student's own towers.
+        model = student if lit else open_model(spec)
+    except UserError as error:
+        model, missing = None, error
+    state = TeacherState(spec, index, model, missing=missing)
+    if spec.store is not None and (Path(spec.store) / "store.json").is_file():
+        state.store = TeacherStore.open(spec.store)
+        own = tower_fingerprint(model) if lit else fingerprint(model) if model is not None else None
+        sources = {source.name: source.fingerprint() for source in mixture.sources}
+        state.store.check(
+            teacher_fingerprint=own, plan_fingerprint=plan.fingerprint(), ids=mixture.ids, sources=sources
+        )
+    elif missing is not None:
+        raise missing
+    return state
+
+
+def tower_fingerprint(student: Any) -> str:
+    """Fingerprint of a joined model's locked towers, which its projections leave as they are."""
+    return fingerprint(student, towers_only=True)
