@@ -31,6 +31,8 @@ def build_report(runs: str | Path | Sequence[str | Path], out: str | Path | None
         raise UserError("report: give at least one run folder")
     groups = build_groups([read_run(path) for path in paths])
     folder = Path(out) if out is not None else paths[0]
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: can't be written into, it is a file; give a folder")
     title = groups[0].title if len(groups) == 1 else f"{len(groups)} recipes compared"
     page, text = folder / "report.html", folder / "report.md"
     write_text(page, html_report(title, groups))

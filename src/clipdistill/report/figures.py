@@ -162,7 +162,7 @@ def _terms(curves: dict[str, list[list[dict[str, Any]]]]) -> list[str]:
     """Return "loss" and the terms of the student's loss and of its control's, in the order they were logged."""
     found: dict[str, None] = {}
     for rows in (*curves["student"], *curves["control"]):
-        for name in rows[-1]:
+        for name in dict.fromkeys(name for row in rows for name in row):
             if (name == "loss" or name.startswith("loss/")) and name not in NOT_TERMS:
                 found[name] = None
     parts = [name for name in found if name != "loss"]

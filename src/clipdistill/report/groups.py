@@ -29,8 +29,11 @@ def group_by_recipe(runs: Sequence[RunRecord]) -> list[tuple[str, list[RunRecord
         keys = sorted({key for entries in flat.values() for key in entries})
         differing = [key for key in keys if len({json.dumps(entries.get(key)) for entries in flat.values()}) > 1]
         for number in same:
-            parts = [f"{key}={flat[number][key]}" for key in differing[:3] if key in flat[number]]
-            titles[number] = f"{name} ({', '.join(parts) or f'variant {same.index(number) + 1}'})"
+            parts = [f"{key}={flat[number][key]}" for key in differing if key in flat[number]]
+            titles[number] = f"{name} ({', '.join(parts[:3])})" if parts else name
+    for number, title in enumerate(titles):
+        if title in titles[:number]:
+            titles[number] = f"{title} (variant {titles[: number + 1].count(title)})"
     return list(zip(titles, members, strict=True))
 
 

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from clipdistill.errors import UserError
+from clipdistill.report.content import NO_MODEL, metric_table, overview_table, paper_numbers, training_table
+from clipdistill.report.paper import FOLDER, paper_table
+from clipdistill.report.records import read_run
+from clipdistill.report.tables import Summary, build_groups
+from clipdistill.report.words import amount, headline, percent, points, uncertain
+
+
+def groups_of(*paths):
+    return build_groups([read_run(path) for path in paths])
+
+
+def test_gain_and_retention_of_one_run(make_run):
+    (group,) = groups_of(make_run())
+    assert group.roles == ["teacher", "control", "student"] and group.reference == "control"
+    row = group.rows[0]
+    assert (row.data, row.label, row.items) == ("petri/test", "text → image R@1", "1,000")
+    assert row.gain.mean == pytest.approx(0.1) and row.retention.mean == pytest.approx(0.25)
+    assert metric_table(group).rows[0] == [
+        "petri/test", "1,000", "text → image R@1", "80.0", "10.0", "20.0", "+10.0", "25 %"
+    ]  # fmt: skip
+
+
+def test_runs_that_differ_by_seed_are_summed_up(make_run):
+    (group,) = groups_of(
+        *(make_run(seed=s, student=v, control=0.1 + s / 100) for s, v in ((2, 0.3), (0, 0.2), (1, 0.22)))
+    )
+    row = group.rows[0]
+    assert group.seeds == "3 seeds (0, 1, 2)"
+    assert row.values["student"].values == (0.2, 0.22, 0.3)
+    assert row.values["student"].mean == pytest.approx(0.24)
+    assert row.values["student"].sd == pytest.approx(0.0529150262)  # sample standard deviation, n - 1
+    assert row.gain.values == pytest.approx((0.1, 0.11, 0.18))  # paired by seed
+    cells = metric_table(group).rows[0]
+    assert cells[3] == "80.0" and cells[5] == "24.0 ± 5.3" and cells[6] == "+13.0 ± 4.4"
+
+
+def test_runs_of_other_recipes_are_not_mixed_and_are_told_apart(make_run, tmp_path):
+    one = make_run("a", 0)
+    other = make_run("b", 1, recipe={"name": "a", "task": {"weights": {"fd": 0}}})
+    cached = make_run("c", 2, recipe={"name": "a", "teachers": [{"store": "/elsewhere"}]})
+    groups = groups_of(one, other, make_run("a", 3), cached)
+    assert [len(group.runs) for group in groups] == [2, 1, 1]
+    assert len({group.title for group in groups}) == 3 and "task.weights.fd=0" in groups[1].title
+    assert [row[1] for row in overview_table(groups).rows] == ["0, 3", "1", "2"]
+
+
+def test_one_seed_twice_is_not_called_two_seeds(make_run):
+    (group,) = groups_of(make_run("a", 0), make_run("b", 0, recipe={"name": "a"}))
+    assert group.seeds == "2 runs (seeds 0, 0)"
+
+
+def test_sentences_say_what_was_kept_and_gained(make_run):
+    (group,) = groups_of(make_run())
+    sentences = headline(group)
+    assert sentences[0] == (
+        "The student keeps 25 % of the teacher's text → image R@1 on petri/test (20.0 of 80.0 %) "
+        "and gains 10.0 points over the control (10.0 %)."
+    )
+    assert "has 1M parameters (25 % of the teacher's), needs 25 % of its FLOPs and embeds 4.0 times" in sentences[2]
+    assert "the spread over seeds is not known" in sentences[3]
+
+
+def test_sentences_are_honest_about_loss_chance_and_missing_controls(make_run):
+    losing, chance, alone, level = (
+        groups_of(make_run(name, student=student, control=control))[0]
+        for name, student, control in (("l", 0.1, 0.2), ("c", 0.11, 0.1), ("a", 0.2, None), ("e", 0.2, 0.2))
+    )
+    assert "but loses 10.0 points against the control (20.0 %)." in headline(losing)[0]
+    assert (
+        "gains 1.0 points over the control (10.0 %), a difference that chance alone could make." in headline(chance)[0]
+    )
+    assert "There is no control" in headline(alone)[-1] and alone.rows[0].gain is None
+    assert "level with the control" in headline(level)[0]
+
+
+def test_doubt_over_seeds_looks_at_the_paired_differences(make_run):
+    steady = groups_of(*(make_run("s", s, student=0.11 + s / 10, control=0.1 + s / 10 + s / 1000) for s in range(3)))
+    mixed = groups_of(*(make_run("m", s, student=0.2 + s / 10, control=0.3) for s in range(3)))
+    assert not uncertain(steady[0].rows[0])  # seeds differ widely, yet the student wins in each
+    assert uncertain(mixed[0].rows[0])
+
+
+def test_a_zero_teacher_has_no_retention(make_run):
+    (group,) = groups_of(make_run(teacher=0.0))
+    assert group.rows[0].retention is None and metric_table(group).rows[0][-1] == NO_MODEL
+
+
+def test_training_table_counts_a_repeated_step_once_and_ignores_a_cut_line(make_run):
+    (group,) = groups_of(make_run())
+    student, control = training_table(group).rows
+    assert student[:4] == ["student, seed 0", "3", "1 min 15 s", "100"] and student[-1] == "0.5"
+    assert control[0] == "control, seed 0" and control[2] == NO_MODEL
+
+
+def test_numbers_as_text():
+    assert percent(Summary((0.5,))) == "50.0" and percent(Summary((0.5, 0.5))) == "50.0"
+    assert points(Summary((-0.012,))) == "−1.2" and points(Summary((0.0001,))) == "0.0"
+    assert [amount(v) for v in (12, 3.71e6, 151277313, 5.2e8)] == ["12", "3.71M", "151M", "520M"]
+
+
+def test_paper_tables_all_open_and_hold_fractions_of_the_printed_numbers():
+    table = paper_table("clip_kd/vit_t16_from_vit_b16")
+    assert table.data == "ImageNet"
+    assert ("student", "ViT-T/16", "CLIP-KD", pytest.approx(0.349)) in table.rows
+    assert ("teacher", "ViT-B/16", "", pytest.approx(0.3699)) in table.rows
+    assert [path.stem for path in FOLDER.glob("*.yaml")] == ["clip_kd"]
+    with pytest.raises(UserError, match="Did you mean 'vit_t16_from_vit_b16'"):
+        paper_table("clip_kd/vit_t16_from_vitb16")
+    with pytest.raises(UserError, match="Did you mean 'clip_kd'"):
+        paper_table("clipkd/x")
+
+
+def test_printed_numbers_stand_beside_the_measured_ones_only_for_the_same_data(make_run):
+    key = {"paper": "clip_kd/vit_t16_from_vit_b16"}
+    (other,) = groups_of(make_run("o", recipe=key))
+    assert {row[-1] for row in paper_numbers(other)[1].rows} == {NO_MODEL}
+    run = make_run("i", recipe=key)
+    text = (run / "evaluation.json").read_text().replace('"pets"', '"imagenet"')
+    (run / "evaluation.json").write_text(text)
+    (same,) = groups_of(run)
+    rows = {(row[0], row[2]): row[3:] for row in paper_numbers(same)[1].rows}
+    assert rows["student", "CLIP-KD"] == ["34.9", "60.0"] and rows["student", "FD"] == ["34.23", NO_MODEL]
+    assert "Did you mean" in paper_numbers(groups_of(make_run("x", recipe={"paper": "clip_kd/rn50_from_vitb16"}))[0])
+
+
+def test_mistakes_get_one_line(tmp_path, make_run):
+    with pytest.raises(UserError, match="no such run folder"):
+        read_run(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="not a run"):
+        read_run(tmp_path / "empty")
+    run = make_run()
+    (run / "evaluation.json").write_text("{")
+    with pytest.raises(UserError, match="evaluation.json: can't be read as JSON"):
+        read_run(run)
+    (run / "evaluation.json").write_text(json.dumps({"models": {"student": {"results": [{"evaluator": "x"}]}}}))
+    with pytest.raises(UserError, match="models.student can't be understood"):
+        read_run(run)
