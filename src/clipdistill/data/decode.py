@@ -53,7 +53,7 @@ def decode(data: bytes, min_sizes: Sequence[int | None] = (None,)) -> list[Image
             scale = _reduction(image, min_size)
             if scale not in done:
                 if scale > 1:
-                    image.draft(None, (-(-width // scale), -(-height // scale)))
+                    image.draft(None, (width // scale, height // scale))
                 done[scale] = _upright_rgb(image)
                 if scale > 1:
                     turned = (width > height) != (done[scale].width > done[scale].height) and width != height

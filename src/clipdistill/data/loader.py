@@ -103,10 +103,15 @@ class Loader:
         self._jobs.work = [(epoch, rows) for rows in order[start:]]
         if self._loader is None:
             self._loader = _torch_loader(self._make, self._jobs, self.workers, persistent=True)
+        failure: UserError | None = None
         for batch in self._loader:
             if isinstance(batch, UserError):
-                raise batch
+                failure = batch
+                break
             yield batch
+        if failure is not None:
+            self._loader = None  # ends the workers now: held by a traceback, they would take 5 seconds to go
+            raise failure
 
 
 def evaluation_batches(
@@ -132,7 +137,10 @@ def evaluation_batches(
     positions = np.arange(len(data)) if rows is None else np.asarray(rows, dtype=np.int64)
     jobs = _Jobs()
     jobs.work = [(plan_view, positions[i : i + batch_size]) for i in range(0, len(positions), batch_size)]
-    yield from _torch_loader(maker.in_order(), jobs, workers, persistent=False)
+    for batch in _torch_loader(maker.in_order(), jobs, workers, persistent=False):
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
 
 
 class _Jobs:
@@ -152,7 +160,8 @@ def _torch_loader(dataset: Any, jobs: _Jobs, workers: int, persistent: bool) -> 
     return DataLoader(
         dataset,
         sampler=jobs,
-        batch_size=None,  # an element of the dataset is a whole batch
+        batch_size=None,  # an element of the dataset is a whole batch, and stays as it is
+        collate_fn=_as_it_is,
         num_workers=workers,
         worker_init_fn=_start_worker if workers else None,
         persistent_workers=persistent and workers > 0,
@@ -160,6 +169,10 @@ def _torch_loader(dataset: Any, jobs: _Jobs, workers: int, persistent: bool) -> 
         # Without one of its own, the start of each epoch takes a number from the global generator: resume would differ.
         generator=torch.Generator(),
     )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _start_worker(_: int) -> None:

@@ -64,4 +64,6 @@ def open_source(spec: Mapping[str, Any] | str) -> Source:
         kind = "csv"
     if kind not in FORMATS:
         raise UserError(f"unknown data format '{kind}'; there are {', '.join(FORMATS)}.{nearest(str(kind), FORMATS)}")
+    if isinstance(options.get("path"), list | tuple) and kind != "webdataset":
+        raise UserError(f"data format '{kind}' takes one path, not a list; name several sources instead")
     return FORMATS[kind](**{key: value for key, value in options.items() if value is not None})

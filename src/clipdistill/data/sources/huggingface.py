@@ -69,7 +69,8 @@ def open_huggingface(
     """Open a data set of the `datasets` library.
 
     path: a `save_to_disk` folder, a parquet file, glob or folder of them, or a name on the hub (`config` picks one of
-    its configurations). image, caption, label, id: columns; left out, they are found by type or by their usual names.
+    its configurations). image, caption, label, id: columns; left out, image and caption are found by type
+    or by their usual names, and label by type where there is no caption.
     templates: caption templates with {} for the class name, where there is no caption column.
 
     Raises:
@@ -83,12 +84,13 @@ def open_huggingface(
     image = image or _by_type(data, "Image") or _by_name(columns, ("image", "img", "jpg", "png"))
     if image is None:
         raise UserError(f"{path}: which column is the image? It has {', '.join(columns)}; set 'image' to one of them")
-    label = label or (_by_type(data, "ClassLabel") if caption is None else None)
     if caption is None:
         found = _by_name(columns, CAPTION_COLUMNS)
         texts = [found] if found else []
     else:
         texts = [caption] if isinstance(caption, str) else list(caption)
+    if label is None and not texts:
+        label = _by_type(data, "ClassLabel")
     if not texts and label is None:
         raise UserError(f"{path}: which column is the caption? It has {', '.join(columns)}; set 'caption' or 'label'")
     return _source(name or Path(path).name, path, data, image, texts, label, id, templates)
@@ -175,7 +177,7 @@ def _load(path: str, split: str | None, config: str | None) -> Any:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"{path}: not a local data set, and the hub gave none ({reason}); fetch it where there is a network with "
-            f"`huggingface-cli download --repo-type dataset {path}` and give the folder"
+            f"`hf download --repo-type dataset {path}` and give the folder"
         ) from None
     if isinstance(loaded, dict):
         splits = sorted(loaded)

@@ -169,8 +169,12 @@ def _scan(file: Path, caption_key: str, skipped: list[tuple[str, str]]) -> list[
                 for member in tar:
                     if member.isreg():
                         _member(tar, member, groups)
+                # tarfile takes a damaged header for the end; a real end is marked by zeros.
+                tar.fileobj.seek(tar.offset)
+                if tar.fileobj.read(512) != bytes(512):
+                    raise tarfile.ReadError(f"no end mark at byte {tar.offset}")
             except tarfile.ReadError as error:
-                skipped.append((file.name, f"cut short: {error}"))
+                skipped.append((file.name, f"cut short or damaged: {error}"))
     except tarfile.ReadError:
         with open(file, "rb") as handle:
             packed = handle.read(2) in (b"\x1f\x8b", b"BZ", b"\xfd7", b"(\xb5")
@@ -187,11 +191,11 @@ def _scan(file: Path, caption_key: str, skipped: list[tuple[str, str]]) -> list[
 
 
 def _member(tar: tarfile.TarFile, member: tarfile.TarInfo, groups: dict[str, dict[str, Any]]) -> None:
-    folder, _, base = member.name.rpartition("/")
+    folder, _, base = member.name.removeprefix("./").rpartition("/")
     stem, _, suffix = base.partition(".")
     if not stem or not suffix:
         return
-    parts = groups.setdefault(f"{folder}/{stem}" if folder not in ("", ".") else stem, {})
+    parts = groups.setdefault(f"{folder}/{stem}" if folder else stem, {})
     suffix = suffix.lower()
     if f".{suffix}" in IMAGE_SUFFIXES:
         parts["image"] = (member.offset_data, member.size)

@@ -1,0 +1,88 @@
+"""Mixtures: stated counts by seed, unique ids, errors; and the order of an epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from data_files import write_csv, write_shard
+
+from clipdistill.data.mixture import Mixture
+from clipdistill.data.order import SHARDS_TOGETHER, epoch_order
+from clipdistill.data.sources import open_source
+from clipdistill.errors import UserError
+
+
+def csv(tmp_path, name: str, count: int):
+    return open_source({"path": str(write_csv(tmp_path / name, count)), "name": name})
+
+
+def test_counts_and_ids_by_seed(tmp_path) -> None:
+    one, two = csv(tmp_path, "one", 20), csv(tmp_path, "two", 5)
+    mixture = Mixture([(one, 8), (two, None)], seed=3)
+    assert len(mixture) == 13 and mixture.counts() == {"one": 8, "two": 5}
+    assert len(set(mixture.ids)) == 13 and mixture.ids[8:] == [f"two/{i:03d}.png" for i in range(5)]
+    assert [mixture[i].id for i in range(13)] == mixture.ids
+    assert mixture[8].captions == two[0].captions
+    assert Mixture([(one, 8), (two, None)], seed=3).ids == mixture.ids
+    assert Mixture([(one, 8), (two, None)], seed=4).ids[:8] != mixture.ids[:8]
+
+
+def test_a_source_is_drawn_alike_in_any_company(tmp_path) -> None:
+    one, two = csv(tmp_path, "one", 20), csv(tmp_path, "two", 20)
+    alone = Mixture([(one, 7)], seed=0).ids
+    assert Mixture([(two, 3), (one, 7)], seed=0).ids[3:] == alone
+    other = [one_id.replace("two/", "one/") for one_id in Mixture([(two, 7)], seed=0).ids]
+    assert other != alone  # two sources of one length aren't drawn in step
+
+
+def test_mistakes(tmp_path) -> None:
+    one = csv(tmp_path, "one", 4)
+    for parts, message in (
+        ([], "at least one source"),
+        ([(one, 5)], "5 samples asked of data source 'one', which has 4"),
+        ([(one, 0)], "at least 1"),
+        ([(one, 1), (one, 2)], "two data sources are called 'one'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Mixture(parts, seed=0)
+
+
+def test_fingerprint_follows_the_draw(tmp_path) -> None:
+    one = csv(tmp_path, "one", 9)
+    prints = [Mixture([(one, 5)], seed).fingerprint() for seed in (0, 0, 1)]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_classes_only_when_all_agree(tmp_path) -> None:
+    plain = csv(tmp_path, "plain", 2)
+    (tmp_path / "plain" / "l.csv").write_text("image,label\n000.png,x\n001.png,y\n")
+    labelled = open_source({"path": str(tmp_path / "plain" / "l.csv"), "label": "label"})
+    assert Mixture([(labelled, None)], 0).classes == ("x", "y")
+    assert Mixture([(labelled, None), (plain, None)], 0).classes is None
+
+
+def test_order_is_a_permutation_by_seed_and_epoch(tmp_path) -> None:
+    mixture = Mixture([(csv(tmp_path, "one", 30), None), (csv(tmp_path, "two", 10), None)], 0)
+    orders = [epoch_order(mixture, *key) for key in ((0, 0), (0, 0), (0, 1), (1, 0))]
+    assert all(sorted(order) == list(range(40)) for order in orders)
+    assert np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], orders[2]) and not np.array_equal(orders[0], orders[3])
+    assert np.array_equal(epoch_order(mixture, 0, 5, shuffle=False), np.arange(40))
+
+
+def test_order_over_shards_stays_within_a_few_and_mixes_with_other_sources(tmp_path) -> None:
+    shards, rows = 4 * SHARDS_TOGETHER, 5
+    for number in range(shards):
+        write_shard(tmp_path / "wds" / f"{number:03d}.tar", rows * number, rows)
+    sharded = open_source(str(tmp_path / "wds"))
+    order = epoch_order(Mixture([(sharded, None)], 0), 0, 0)
+    assert sorted(order) == list(range(shards * rows))
+    windows = (order // rows).reshape(4, -1)
+    assert all(len(set(window)) == SHARDS_TOGETHER for window in windows)
+    assert sorted(set(windows[0])) != list(range(SHARDS_TOGETHER))  # the shards themselves are shuffled
+    assert len(set(windows[0][:rows])) > 1  # and rows go across them
+    mixture = Mixture([(sharded, 60), (csv(tmp_path, "one", 20), None)], 0)
+    order = epoch_order(mixture, 0, 0)
+    assert sorted(order) == list(range(80))
+    shares = [(part >= 60).sum() for part in order.reshape(4, 20)]
+    assert min(shares) >= 3 and max(shares) <= 7  # each quarter has about its 5
