@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from tiny_teacher import PLAN, Pictures, TinyTeacher
 
-from clipdistill.data.mixture import Mixture
-from clipdistill.data.transforms import AugmentPlan
+from clipdistill.data import AugmentPlan, Mixture
 from clipdistill.stores import TeacherStore, cache_teacher
 from clipdistill.stores import job as job_module
 

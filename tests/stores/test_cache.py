@@ -11,9 +11,7 @@ import torch
 from tiny_teacher import PLAN, Pictures, TinyTeacher
 from torch.nn import functional as F
 
-from clipdistill.data.loader import Loader
-from clipdistill.data.mixture import Mixture
-from clipdistill.data.transforms import AugmentPlan, ImageView, apply
+from clipdistill.data import AugmentPlan, ImageView, Loader, Mixture, apply
 from clipdistill.errors import UserError
 from clipdistill.objectives import crd, fd
 from clipdistill.stores import TeacherStore, store_size_bytes

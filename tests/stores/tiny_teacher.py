@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from clipdistill.data.sample import ImageRef, Sample
-from clipdistill.data.transforms import AugmentPlan
+from clipdistill.data import AugmentPlan, ImageRef, Sample
 
 SIZE = 8
 PLAN = AugmentPlan(crop_scale=(0.5, 1.0), flip=0.5, views=3, seed=7)

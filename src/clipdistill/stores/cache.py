@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from clipdistill.data.mixture import Mixture
-from clipdistill.data.transforms import AugmentPlan
+from clipdistill.data import AugmentPlan, Mixture
 from clipdistill.errors import UserError
 from clipdistill.stores.arrays import SUFFIX
 from clipdistill.stores.encoder import Encoder, evaluating

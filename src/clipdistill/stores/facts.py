@@ -8,8 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clipdistill.data.mixture import Mixture
-from clipdistill.data.transforms import AugmentPlan
+from clipdistill.data import AugmentPlan, Mixture
 from clipdistill.errors import UserError
 
 VERSION = 1

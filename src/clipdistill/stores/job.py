@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clipdistill.data.loader import evaluation_batches
-from clipdistill.data.mixture import Mixture
-from clipdistill.data.transforms import AugmentPlan, ImageView
+from clipdistill.data import AugmentPlan, ImageView, Mixture, evaluation_batches
 from clipdistill.errors import UserError
 from clipdistill.stores.arrays import ArraySpec
 from clipdistill.stores.encoder import Encoder
