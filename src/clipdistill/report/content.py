@@ -76,7 +76,7 @@ def overview_table(groups: Sequence[Group]) -> Table:
     for group in groups:
         for row in headline_rows(group):
             columns.setdefault((row.data, row.metric), f"{row.data}: {row.label}")
-    header = ["recipe", "seeds", "student", "parameters", *columns.values()]
+    header = ["recipe", "seeds", "student model", "parameters", *columns.values()]
     rows = []
     for group in groups:
         found = {(row.data, row.metric): row for row in group.rows}

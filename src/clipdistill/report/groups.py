@@ -30,6 +30,7 @@ def group_by_recipe(runs: Sequence[RunRecord]) -> list[tuple[str, list[RunRecord
         differing = [key for key in keys if len({json.dumps(entries.get(key)) for entries in flat.values()}) > 1]
         for number in same:
             parts = [f"{key}={flat[number][key]}" for key in differing if key in flat[number]]
+            parts = parts or [f"no {key}" for key in differing]
             titles[number] = f"{name} ({', '.join(parts[:3])})" if parts else name
     for number, title in enumerate(titles):
         if title in titles[:number]:

@@ -22,7 +22,7 @@ def html_report(title: str, groups: Sequence[Group]) -> str:
     body = [f"<header><p class=kicker>clipdistill report</p><h1>{escape(title)}</h1></header>"]
     if len(groups) > 1:
         body.append(
-            _section("Runs compared", table(content.overview_table(groups)))
+            _section("Runs compared", table(content.overview_table(groups), "overview"))
             + "<p class=note>Per cent, over the seeds; in brackets the gain in points over the run's own control.</p>"
         )
     body += [_group(group, many=len(groups) > 1) for group in groups]
@@ -54,7 +54,7 @@ def table(found: Table, kind: str = "") -> str:
             + "".join(f'<td class="{c}{_sign(c, v)}">{escape(v)}</td>' for c, v in zip(classes, shown, strict=True))
             + "</tr>"
         )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def _column_class(name: str, place: int, numbers: int) -> str:
