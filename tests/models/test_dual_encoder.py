@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from tiny_models import TEXTS, encoder, pixels_of, picture
+from tiny_models import TEXTS, encoder, picture, pixels_of
 
 from clipdistill.data.transforms import ImageView, apply
 from clipdistill.models import create_model

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from clipdistill.errors import UserError
 from clipdistill.export.tokenizer_files import save_tokenizer
 from clipdistill.export.transformers_folder import image_processor_config, transformers_config, transformers_obstacle
 from clipdistill.files import atomic_path, write_json
@@ -23,7 +24,9 @@ def save_student(model: DualEncoder, folder: str | Path, *, dtype: torch.dtype |
     (`open_clip.create_model_and_transforms("local-dir:FOLDER")`), the tokenizer's files, and for CLIP-shaped models
     (see `transformers_obstacle`) `config.json`, `model.safetensors` and `preprocessor_config.json`
     (`CLIPModel.from_pretrained(FOLDER)`, `CLIPProcessor.from_pretrained(FOLDER)`). `load_model(FOLDER)` opens it too.
-    transformers' CLIPModel has no logit bias: embeddings agree, and logits up to that constant.
+    transformers' CLIPModel has no logit bias: embeddings agree, and logits up to that constant. Its image processors
+    resize as we do (the default one to within one grey level in 255), but where the margin to crop off is an odd number
+    of pixels their crop lies one pixel beside open_clip's and ours; no setting of theirs changes that.
 
     Args:
         dtype: precision of the floating-point weights in the files; None keeps the model's own.
@@ -35,6 +38,10 @@ def save_student(model: DualEncoder, folder: str | Path, *, dtype: torch.dtype |
         UserError: the folder can't be written or the disk is full.
     """
     folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: can't be made ({error.strerror}); choose another folder") from error
     state = {name: _stored(value, dtype) for name, value in model.clip.state_dict().items()}
     written = [_save_tensors(state, folder / "open_clip_model.safetensors")]
     written += save_tokenizer(model.tokenizer, folder)

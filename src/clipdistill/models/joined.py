@@ -48,7 +48,8 @@ class JoinedEncoder(DualEncoder):
             word `pretrained` for timm's own from the hub, or None for random ones;
             `text_tower`, a local transformers folder or a hub name;
             `embed_dim` (256); `projection`, `linear` (default) or `mlp`; `pooling` of the text tokens, `mean` over the
-            text (default) or `first`; `image_size` (the tower's own); `context_length` (64);
+            text (default) or `first`; `image_size` (the tower's own); `context_length` (64, or fewer
+            where the text tower has fewer positions);
             `init_logit_scale` (log(1/0.07)) and `init_logit_bias` (none).
         name: what reports call it; `image_tower+text_tower` when not given.
 
@@ -65,8 +66,13 @@ class JoinedEncoder(DualEncoder):
         attach_preprocess(clip, preprocess)
         _fill_image_tower(clip.visual.trunk, spec)
         _fill_text_tower(clip.text.transformer, str(spec["text_tower"]))
+        text_cfg = model_cfg["text_cfg"]
+        text_cfg["context_length"] = _context_length(clip.text.context_length, spec)
+        tokenizer = make_tokenizer(text_cfg, name)
+        if tokenizer.special_ids()["pad"] != clip.text.config.pad_token_id:
+            raise UserError(f"text_tower: {spec['text_tower']}: pad_token_id differs between config.json and tokenizer")
         config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
-        super().__init__(clip, name=name, config=config, tokenizer=make_tokenizer(model_cfg["text_cfg"], name))
+        super().__init__(clip, name=name, config=config, tokenizer=tokenizer)
         self.towers_locked = False
         self.eval()
 
@@ -180,13 +186,20 @@ def _model_cfg(spec: Mapping[str, Any], name: str) -> dict[str, Any]:
             "hf_tokenizer_name": text_tower,
             "hf_pooler_type": _POOLING[spec.get("pooling", "mean")],
             "hf_proj_type": projection,
-            "context_length": int(spec.get("context_length", 64)),
         },
     }
     for key in ("init_logit_scale", "init_logit_bias"):
         if spec.get(key) is not None:
             cfg[key] = float(spec[key])
     return cfg
+
+
+def _context_length(most: int, spec: Mapping[str, Any]) -> int:
+    """Return the wanted context length; `most` is what the tower has positions for, 0 when it doesn't say."""
+    wanted = spec.get("context_length")
+    if wanted and most and int(wanted) > most:
+        raise UserError(f"joined model: context_length is {wanted}, but {spec['text_tower']} has only {most} positions")
+    return int(wanted) if wanted else min(64, most or 64)
 
 
 def _timm_preprocess(trunk: Any) -> dict[str, Any]:

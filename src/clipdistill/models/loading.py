@@ -160,7 +160,7 @@ def _pretrained(name: str, tag: str) -> DualEncoder:
             listed = f" It has: {', '.join(tags)}" if tags else " It has none"
             raise UserError(f"model '{name}:{tag}': no such pretrained tag or file.{nearest(tag, tags)}{listed}")
         model = create_model(clean)
-        load_weights(model.clip, tag, f"{name}:{tag}")
+        load_weights(model.clip, tag, clean)
     else:
         from clipdistill.models.hub import pretrained_file
 
