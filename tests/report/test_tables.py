@@ -21,7 +21,7 @@ def test_gain_and_retention_of_one_run(make_run):
     assert group.roles == ["teacher", "control", "student"] and group.reference == "control"
     row = group.rows[0]
     assert (row.data, row.label, row.items) == ("petri/test", "text → image R@1", "1,000")
-    assert row.gain.mean == pytest.approx(0.1) and row.retention.mean == pytest.approx(0.25)
+    assert row.gain.mean == pytest.approx(0.1) and row.kept["teacher"].mean == pytest.approx(0.25)
     assert metric_table(group).rows[0] == [
         "petri/test", "1,000", "text → image R@1", "80.0", "10.0", "20.0", "+10.0", "25 %"
     ]  # fmt: skip
@@ -89,7 +89,19 @@ def test_doubt_over_seeds_looks_at_the_paired_differences(make_run):
 
 def test_a_zero_teacher_has_no_retention(make_run):
     (group,) = groups_of(make_run(teacher=0.0))
-    assert group.rows[0].retention is None and metric_table(group).rows[0][-1] == NO_MODEL
+    assert group.rows[0].kept == {} and metric_table(group).rows[0][-1] == NO_MODEL
+
+
+def test_a_base_model_gets_its_own_share_and_is_the_reference_without_a_control(make_run):
+    run = make_run(control=None)
+    content = json.loads((run / "evaluation.json").read_text())
+    content["models"]["base"] = content["models"].pop("teacher") | {"name": "before"}
+    (run / "evaluation.json").write_text(json.dumps(content))
+    (group,) = groups_of(run)
+    table = metric_table(group)
+    assert table.header[3:] == ["base", "student", "gain over base", "kept of base"]
+    assert table.rows[0][3:] == ["80.0", "20.0", "−60.0", "25 %"]
+    assert headline(group)[0].endswith("but loses 60.0 points against the base (80.0 %).")
 
 
 def test_training_table_counts_a_repeated_step_once_and_ignores_a_cut_line(make_run):

@@ -10,6 +10,11 @@ Progress = Callable[[str, int, int], None]
 """Called as `progress(what, done, total)` while something long runs."""
 
 
+def retention(student: float, base: float) -> float | None:
+    """Return student / base, the share of a metric that was kept; None when the base has nothing to keep."""
+    return student / base if base else None
+
+
 @dataclass(frozen=True)
 class Result:
     """The numbers of one evaluator on one data set.

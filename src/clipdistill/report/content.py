@@ -35,14 +35,14 @@ class Table:
 def metric_table(group: Group) -> Table:
     """Every metric of a group: data set, items, metric, one column a role, gain, retention."""
     gain = [f"gain over {group.reference}"] if group.reference else []
-    kept = ["kept of teacher"] if group.teacher else []
-    header = ["data set", "pictures", "metric", *group.roles, *gain, *kept]
+    kept = [role for role in (group.teacher, "base") if role in group.roles]
+    header = ["data set", "pictures", "metric", *group.roles, *gain, *(f"kept of {role}" for role in kept)]
     rows = []
     for row in group.rows:
         cells = [row.data, row.items, row.label]
         cells += [percent(row.values.get(role)) or NO_MODEL for role in group.roles]
         cells += [points(row.gain) or NO_MODEL] if group.reference else []
-        cells += [f"{100 * row.retention.mean:.0f} %" if row.retention else NO_MODEL] if group.teacher else []
+        cells += [f"{100 * row.kept[role].mean:.0f} %" if role in row.kept else NO_MODEL for role in kept if role]
         rows.append(cells)
     return Table(header, rows, numbers=3)
 

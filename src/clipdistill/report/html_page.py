@@ -54,7 +54,8 @@ def table(found: Table, kind: str = "") -> str:
             + "".join(f'<td class="{c}{_sign(c, v)}">{escape(v)}</td>' for c, v in zip(classes, shown, strict=True))
             + "</tr>"
         )
-    return f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    whole = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    return f'<div class="scroll"><table class="{kind}">{whole}</table></div>'
 
 
 def _column_class(name: str, place: int, numbers: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clipdistill.evaluate.results import Result
+from clipdistill.evaluate.results import Result, retention
 from clipdistill.report.groups import group_by_recipe
 from clipdistill.report.records import COSTS, RunRecord
 
@@ -58,7 +58,7 @@ class Row:
         count: the fewest pictures of any run.
         values: by role.
         gain: student minus reference, paired by run; None without a reference.
-        retention: student / teacher, paired by run; None without a teacher.
+        kept: student / teacher and student / base, paired by run, by role; what a run doesn't have is not in it.
     """
 
     evaluator: str
@@ -68,7 +68,7 @@ class Row:
     metric: str
     values: dict[str, Summary]
     gain: Summary | None
-    retention: Summary | None
+    kept: dict[str, Summary]
 
     @property
     def label(self) -> str:
@@ -150,7 +150,11 @@ def _rows(runs: list[RunRecord], roles: list[str], reference: str | None, teache
                     metric=metric,
                     values={role: summary for role, summary in values.items() if summary.n},
                     gain=_paired(each, reference, lambda student, other: student - other),
-                    retention=_paired(each, teacher, lambda student, other: student / other if other else None),
+                    kept={
+                        role: share
+                        for role in (teacher, "base")
+                        if role and (share := _paired(each, role, retention)) is not None
+                    },
                 )
             )
     return rows

@@ -75,9 +75,9 @@ def headline(group: Group) -> list[str]:
 
 def _sentence(row: Row, group: Group) -> str:
     student = percent(row.values["student"])
-    if row.retention is not None and group.teacher in row.values:
+    if group.teacher is not None and group.teacher in row.kept:
         teacher = percent(row.values[group.teacher])
-        share = f"{100 * row.retention.mean:.0f} % of the teacher's {row.label} on {row.data}"
+        share = f"{100 * row.kept[group.teacher].mean:.0f} % of the teacher's {row.label} on {row.data}"
         kept = f"keeps {share} ({student} of {teacher} %)"
     else:
         kept = f"reaches {student} % {row.label} on {row.data}"
