@@ -1,3 +1,56 @@
-"""Knowledge distillation into and out of CLIP-style models."""
+"""Knowledge distillation into and out of CLIP-style models.
+
+What the command does is a function here: `load_recipe`, `recipe_names`, `train`, `cache`, `evaluate_model`,
+`build_report`, `write_world`, `quickstart`, `doctor`, and `load_model` for whatever a command takes as MODEL.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from clipdistill.models import load_model
+    from clipdistill.petri import write_world
+    from clipdistill.recipe_files import load_recipe, recipe_names
+    from clipdistill.report import build_report
+    from clipdistill.runs.caching import cache
+    from clipdistill.runs.doctor import doctor
+    from clipdistill.runs.evaluation import evaluate_model
+    from clipdistill.runs.quickstart import quickstart
+    from clipdistill.runs.training import train
+
+__all__ = [
+    "build_report",
+    "cache",
+    "doctor",
+    "evaluate_model",
+    "load_model",
+    "load_recipe",
+    "quickstart",
+    "recipe_names",
+    "train",
+    "write_world",
+]
+
+_HOMES = {
+    "build_report": "report",
+    "cache": "runs.caching",
+    "doctor": "runs.doctor",
+    "evaluate_model": "runs.evaluation",
+    "load_model": "models",
+    "load_recipe": "recipe_files",
+    "quickstart": "runs.quickstart",
+    "recipe_names": "recipe_files",
+    "train": "runs.training",
+    "write_world": "petri",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Found on first use, so that `clipdistill --help` doesn't wait for torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

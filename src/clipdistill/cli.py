@@ -69,10 +69,9 @@ def evaluate(
     workers: Annotated[int, typer.Option(min=0, help="processes that decode pictures")] = 1,
 ) -> None:
     """Measure a model on a suite."""
-    from clipdistill.runs.evaluation import evaluate as run_evaluation
-    from clipdistill.runs.evaluation import show_results
+    from clipdistill.runs.evaluation import evaluate_model, show_results
 
-    found = run_evaluation(
+    found = evaluate_model(
         model, suite, data, batch_size=batch_size, workers=workers, options=_options(option), json_path=json
     )
     show_results(found)

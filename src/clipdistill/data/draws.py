@@ -42,4 +42,6 @@ def turn(count: int, index: int, seed: int, *parts: str | int) -> int:
 
 def _digest(seed: int, parts: tuple[str | int, ...]) -> bytes:
     # repr of each part keeps ("a", "bc") and ("ab", "c") apart.
-    return hashlib.blake2b(repr((seed, parts)).encode(), digest_size=64).digest()
+    # numpy integers are written as Python's, or a view counted by numpy would be another view.
+    plain = tuple(part if isinstance(part, str) else int(part) for part in parts)
+    return hashlib.blake2b(repr((int(seed), plain)).encode(), digest_size=64).digest()

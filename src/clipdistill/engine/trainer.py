@@ -29,7 +29,10 @@ from clipdistill.tasks.base import Task
 class Batches(Protocol):
     """What the Trainer asks of a loader: batches that are a pure function of the epoch, from any of them on."""
 
-    steps_per_epoch: int
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
+        ...
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[dict[str, Any]]:
         """Batches `start`, `start + 1`, ... of an epoch."""

@@ -42,11 +42,17 @@ def load_templates(name: str | Path | Sequence[str]) -> tuple[str, ...]:
 
 
 def load_class_names(value: str | Path | Sequence[str], expected: int | None = None) -> tuple[str, ...]:
-    """Return class names in label order from a list or a text file with one name a line.
+    """Return class names in label order from a list, a text file with one name a line, or "imagenet".
+
+    "imagenet" gives the 1,000 names that CLIP's authors chose, in the order of the sorted WordNet ids.
 
     Raises:
         UserError: a missing file, or not `expected` names.
     """
+    if value == "imagenet":
+        from open_clip import IMAGENET_CLASSNAMES
+
+        value = list(IMAGENET_CLASSNAMES)
     names = read_lines(Path(value), "class_names") if isinstance(value, str | Path) else tuple(value)
     if expected is not None and len(names) != expected:
         raise UserError(f"class_names: the data set has {expected} classes, {len(names)} names were given")

@@ -22,7 +22,7 @@ from clipdistill.recipe import EvaluateSpec, Recipe
 from clipdistill.runs.wiring import source_spec
 
 
-def evaluate(
+def evaluate_model(
     model: str | Path,
     suite: str,
     data: str | Path | Mapping[str, Any],

@@ -152,7 +152,7 @@ def describe(state: TeacherState) -> str:
 
 def caching_seconds(state: TeacherState, device: Any) -> float:
     """Seconds a picture for one teacher, from one timed batch."""
-    return 1 / model_cost(state.model, device=device, batch_size=8, repeats=1)["images_per_second"]  # type: ignore[arg-type]
+    return 1 / model_cost(state.model, device=device, batch_size=8, repeats=1)["images_per_second"]
 
 
 def caption_count(parts: Parts, sample: int = 200) -> int:

@@ -50,7 +50,7 @@ class Task(nn.Module):
     TERMS: ClassVar[Mapping[str, float]] = {}
     Options: ClassVar[type[TaskOptions]] = TaskOptions
 
-    student: nn.Module
+    student: Any  # a DualEncoder
 
     def __init__(
         self,

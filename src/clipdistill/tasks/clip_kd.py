@@ -51,7 +51,7 @@ class ClipKD(Contrastive):
 
     def __init__(
         self,
-        student: nn.Module,
+        student: Any,
         teachers: Sequence[Any] = (),
         weights: Mapping[str, float] | None = None,
         options: Mapping[str, Any] | None = None,
