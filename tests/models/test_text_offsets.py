@@ -7,6 +7,7 @@ import torch
 from tiny_models import encoder, write_text_tower
 
 from clipdistill.errors import UserError
+from clipdistill.export.tokenizer_files import save_tokenizer
 from clipdistill.models.tokenisation import make_tokenizer
 
 HARD = [
@@ -98,6 +99,17 @@ def test_keys_are_equal_exactly_when_the_ids_are(tmp_path):
     }
     assert len(keys) == 5
     assert petri().key == petri().key == petri().tokenizer_key
+
+
+def test_use_changes_no_key(tmp_path):
+    """Fast tokenizers remember how they last padded, and would save it."""
+    fresh, used = encoder("clip").tokenizer, encoder("clip").tokenizer
+    used(["red"])
+    save_tokenizer(fresh, tmp_path / "fresh")
+    save_tokenizer(used, tmp_path / "used")
+    assert (tmp_path / "fresh" / "tokenizer.json").read_text() == (tmp_path / "used" / "tokenizer.json").read_text()
+    cfg = {"context_length": 16, "hf_tokenizer_name": "this-folder"}
+    assert make_tokenizer(cfg, "m", tmp_path / "used").key == fresh.key
 
 
 def test_no_texts_give_no_rows():

@@ -60,6 +60,19 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "vision_cfg": SIGLIP_VISION,
         "text_cfg": {**TEXT, **SIGLIP_TEXT},
     },
+    "coca": {
+        "embed_dim": 24,
+        "custom_text": True,
+        "vision_cfg": {
+            **VIT,
+            "attentional_pool": True,
+            "attn_pooler_queries": 5,
+            "attn_pooler_heads": 2,
+            "output_tokens": True,
+        },
+        "text_cfg": {**TEXT, "embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": {**{key: TEXT[key] for key in ("context_length", "vocab_size", "width", "heads", "layers")}},
+    },
     "openai_text": {
         "embed_dim": 24,
         "vision_cfg": VIT,

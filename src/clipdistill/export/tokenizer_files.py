@@ -26,8 +26,9 @@ def save_tokenizer(tokenizer: TextTokenizer, folder: Path) -> list[Path]:
         draft = Path(name)
         if tokenizer.is_hugging_face:
             tokenizer.inner.save_pretrained(str(draft))
-            settings = json.loads((draft / "tokenizer_config.json").read_text(encoding="utf-8"))
-            _dump(draft / "tokenizer_config.json", {**settings, "model_max_length": tokenizer.context_length})
+            _update(draft / "tokenizer_config.json", {"model_max_length": tokenizer.context_length})
+            # A fast tokenizer remembers how its latest call padded; the file must not depend on that.
+            _update(draft / "tokenizer.json", {"padding": None, "truncation": None})
         else:
             _write_clip_files(tokenizer.inner, tokenizer.context_length, draft)
         written = []
@@ -60,6 +61,11 @@ def _write_clip_files(tokenizer: Any, context_length: int, draft: Path) -> None:
     kind: Any = transformers.CLIPTokenizerFast  # type: ignore[attr-defined]
     fast = kind.from_pretrained(str(draft))
     fast.backend_tokenizer.save(str(draft / "tokenizer.json"))
+
+
+def _update(path: Path, changes: dict[str, Any]) -> None:
+    if path.is_file():
+        _dump(path, {**json.loads(path.read_text(encoding="utf-8")), **changes})
 
 
 def _dump(path: Path, value: Any) -> None:

@@ -46,12 +46,10 @@ def assemble(name: str, config: dict[str, Any], *, folder: Path | None = None) -
         folder: the checkpoint folder it came from, whose tokenizer files are used.
     """
     model_cfg = deepcopy(config["model_cfg"])
-    if folder is not None:
-        _resolve_text_tower(model_cfg["text_cfg"], folder)
-    clip = build_clip(model_cfg, name)
+    tokenizer = make_tokenizer(model_cfg["text_cfg"], name, folder)  # first: its files may be missing
+    clip = build_clip(model_cfg if folder is None else _with_text_tower_of(folder, model_cfg), name)
     preprocess = full_preprocess(clip, config.get("preprocess_cfg"))
     attach_preprocess(clip, preprocess)
-    tokenizer = make_tokenizer(model_cfg["text_cfg"], name, folder)
     full = {**config, "model_cfg": model_cfg, "preprocess_cfg": preprocess}
     vision, text = model_cfg["vision_cfg"], model_cfg["text_cfg"]
     if vision.get("timm_model_name") and text.get("hf_model_name"):
@@ -176,8 +174,12 @@ def _pretrained(name: str, tag: str) -> DualEncoder:
     return model
 
 
-def _resolve_text_tower(text_cfg: dict[str, Any], folder: Path) -> None:
-    """Point a Hugging Face text tower at its configuration inside the checkpoint folder, where there is one."""
-    name = text_cfg.get("hf_model_name")
-    if name and (folder / "text_tower" / "config.json").is_file():
-        text_cfg["hf_model_name"] = str(folder / "text_tower")
+def _with_text_tower_of(folder: Path, model_cfg: dict[str, Any]) -> dict[str, Any]:
+    """Point a Hugging Face text tower at its configuration inside the checkpoint folder, where there is one.
+
+    A copy, so that the folder's place never gets into the model's own configuration.
+    """
+    text_cfg = model_cfg["text_cfg"]
+    if text_cfg.get("hf_model_name") and (folder / "text_tower" / "config.json").is_file():
+        text_cfg = {**text_cfg, "hf_model_name": str(folder / "text_tower")}
+    return {**model_cfg, "text_cfg": text_cfg}

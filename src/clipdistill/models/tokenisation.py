@@ -85,11 +85,17 @@ class TextTokenizer:
         described = {"length": self.context_length, "kind": type(self.inner).__name__, **self.settings}
         if self.is_hugging_face:
             backend = getattr(self.inner.tokenizer, "backend_tokenizer", None)
-            described["vocabulary"] = _digest(backend.to_str() if backend else self.inner.tokenizer.get_vocab())
+            described["vocabulary"] = _digest(_rules(backend) if backend else self.inner.tokenizer.get_vocab())
             described["padding"] = [self.inner.tokenizer.padding_side, self.inner.tokenizer.pad_token_id]
         else:
             described["vocabulary"] = _digest(self.inner.encoder)
         return _digest(described)
+
+
+def _rules(backend: Any) -> dict[str, Any]:
+    """Return what a fast tokenizer does to a text, without the padding and truncation of its latest call."""
+    rules: dict[str, Any] = json.loads(backend.to_str())
+    return {key: value for key, value in rules.items() if key not in ("padding", "truncation", "version")}
 
 
 def _digest(value: Any) -> str:
