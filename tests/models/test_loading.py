@@ -9,12 +9,12 @@ import zipfile
 import open_clip
 import pytest
 import torch
-from tiny_models import TEXTS, encoder, pixels_of
+from tiny_models import CONFIGS, TEXTS, encoder, pixels_of
 
 from clipdistill.errors import UserError
 from clipdistill.export import save_student
 from clipdistill.models import create_model, fingerprint, load_model, loading, parameter_counts
-from clipdistill.models.named import model_config, our_models
+from clipdistill.models.named import SHIPPED_TOKENIZER, model_config, our_models
 
 NAME = "petri-tiny-student"
 
@@ -184,7 +184,7 @@ def test_a_teacher_that_is_not_there_is_no_random_model(tmp_path, monkeypatch):
         ("ViT-B-32:openai", ["hf download timm/vit_base_patch32_clip_224.openai", "ViT-B-32:/path/to"]),
         ("hf-hub:owner/name", ["hf download owner/name", "local folder"]),
         ("ViT-B-16-SigLIP", ["hf download timm/ViT-B-16-SigLIP"]),
-        ("roberta-ViT-B-32", ["roberta-base", "local folder"]),
+        ("roberta-ViT-B-32", ["hf download roberta-base"]),
     ],
 )
 def test_names_that_lead_nowhere(name, parts, monkeypatch):
@@ -193,6 +193,19 @@ def test_names_that_lead_nowhere(name, parts, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     message = message_of(name)
     assert all(part in message for part in parts), message
+
+
+def test_a_text_tower_that_is_not_there():
+    text = {"hf_model_name": "some/encoder", "hf_tokenizer_name": SHIPPED_TOKENIZER, "context_length": 16}
+    cfg = {"embed_dim": 8, "vision_cfg": CONFIGS["clip"]["vision_cfg"], "text_cfg": text}
+    with pytest.raises(UserError, match="hf download some/encoder"):
+        loading.assemble("mine", {"model_cfg": cfg})
+
+
+def test_a_configuration_that_open_clip_does_not_know():
+    cfg = {**CONFIGS["clip"], "vision_cfg": {**CONFIGS["clip"]["vision_cfg"], "widht": 3}}
+    with pytest.raises(UserError, match="widht"):
+        loading.assemble("mine", {"model_cfg": cfg})
 
 
 def test_students_of_the_paper():
