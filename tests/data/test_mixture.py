@@ -86,3 +86,15 @@ def test_order_over_shards_stays_within_a_few_and_mixes_with_other_sources(tmp_p
     assert sorted(order) == list(range(80))
     shares = [(part >= 60).sum() for part in order.reshape(4, 20)]
     assert min(shares) >= 3 and max(shares) <= 7  # each quarter has about its 5
+
+
+def test_without_leaves_the_others_as_they_were(tmp_path) -> None:
+    whole = Mixture([(csv(tmp_path, "a", 5), None), (csv(tmp_path, "b", 4), 3)], seed=1)
+    gone = {whole.ids[1], whole.ids[6]}
+    less = whole.without(gone)
+    assert less.ids == [one for one in whole.ids if one not in gone] and len(whole) == 8
+    assert [less[i].captions for i in range(len(less))] == [
+        whole[i].captions for i, one in enumerate(whole.ids) if one not in gone
+    ]
+    assert less.counts() == {"a": 4, "b": 2} and less.fingerprint() != whole.fingerprint()
+    assert [list(part) for part, _ in less.layout()] == [[0, 1, 2, 3], [4, 5]]

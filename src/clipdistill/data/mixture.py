@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from copy import copy
 
 import numpy as np
 
@@ -44,6 +45,17 @@ class Mixture:
         classes = {source.classes for source in self.sources}
         self.classes: tuple[str, ...] | None = next(iter(classes)) if len(classes) == 1 else None
         """Class names when all sources agree on them, else None (and batches carry no labels)."""
+
+    def without(self, ids: Collection[str]) -> Mixture:
+        """Return this mixture less the samples of those ids (such as the ones a teacher could not read)."""
+        kept = np.array([one not in ids for one in self.ids], dtype=bool)
+        less = copy(self)
+        less._part, less._row = self._part[kept], self._row[kept]
+        less._starts = np.cumsum(
+            [0, *[int(kept[a:b].sum()) for a, b in zip(self._starts, self._starts[1:], strict=False)]]
+        )
+        less.ids = [one for one, keep in zip(self.ids, kept, strict=True) if keep]
+        return less
 
     def __len__(self) -> int:
         return len(self._row)

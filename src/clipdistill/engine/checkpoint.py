@@ -64,16 +64,22 @@ def load_latest(folder: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | Non
             continue  # damaged: an older one may be good
         if state.get("format") != FORMAT:
             raise UserError(f"{path}: written by another version of clipdistill; start again with a new --out")
-        changed = [key for key in differences(state["recipe"], dict(recipe)) if not _free(key)]
-        if changed:
-            raise UserError(
-                f"{path}: checkpoint of another recipe; these keys differ: {', '.join(changed[:6])}. "
-                "Resume with the recipe it was made with, or choose another --out"
-            )
+        require_same_recipe(state["recipe"], recipe, path)
         return state
     if paths:
         raise UserError(f"{folder}: none of the {len(paths)} checkpoints can be read; delete the run and start again")
     return None
+
+
+def require_same_recipe(old: Mapping[str, Any], new: Mapping[str, Any], where: Path) -> None:
+    """Raise a UserError when two recipes, as plain values, would train differently; names the keys that differ."""
+    changed = [key for key in differences(old, new) if not _free(key)]
+    if changed:
+        more = f" and {len(changed) - 6} more" if len(changed) > 6 else ""
+        raise UserError(
+            f"{where}: checkpoint of another recipe; these keys differ: {', '.join(changed[:6])}{more}. "
+            "Resume with the recipe it was made with, or choose another --out"
+        )
 
 
 def _free(key: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -49,11 +49,12 @@ class Trainer:
         folder: the run's folder; it exists.
         flops_per_pair: forward FLOPs of the student for a pair, for the MFU.
         samples: size of the data set, for the share of bad samples.
+        bad: samples known to be unreadable before the first step: id -> reason.
     """
 
     def __init__(
         self, task: Task, loader: Batches, recipe: Recipe, folder: Path, *,
-        flops_per_pair: float = 0.0, samples: int = 0, ranks: Ranks | None = None,
+        flops_per_pair: float = 0.0, samples: int = 0, bad: Mapping[str, str] | None = None, ranks: Ranks | None = None,
     ) -> None:  # fmt: skip
         self.task, self.loader, self.recipe, self.folder = task, loader, recipe, folder
         self.settings = recipe.train
@@ -69,6 +70,7 @@ class Trainer:
         self.step = 0
         self.bad: dict[str, str] = {}
         self.samples = samples
+        self._known_bad = dict(bad or {})
         self._flops = flops_per_pair
         self._sums: dict[str, float] = {}  # of the terms since the last line of metrics
         self._stop = False
@@ -87,6 +89,7 @@ class Trainer:
         """
         if resume:
             self._restore()
+        self.note_bad({"id": one, "reason": why} for one, why in self._known_bad.items())
         settings, device = self.settings, self.ranks.device
         dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
         throughput = Throughput(self._flops, matmul_peak(device, dtype), device)
@@ -103,7 +106,7 @@ class Trainer:
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value
                 throughput.count(settings.batch_size)
-                self._note_bad(batch.get("bad", ()))
+                self.note_bad(batch.get("bad", ()))
                 last = self.step == self.total_steps
                 if self.step % settings.log_every == 0 or last:
                     count = (
@@ -210,7 +213,12 @@ class Trainer:
                 f"checkpoint in {self.checkpoints} is from before it; lower train.lr or set train.clip_norm"
             )
 
-    def _note_bad(self, found: Any) -> None:
+    def note_bad(self, found: Iterable[Mapping[str, str]]) -> None:
+        """List samples that can't be read, each once.
+
+        Raises:
+            UserError: they are more than `data.max_bad_share` of the data.
+        """
         new = {item["id"]: item["reason"] for item in found if item["id"] not in self.bad}
         if not new:
             return

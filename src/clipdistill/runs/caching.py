@@ -7,7 +7,7 @@ from pathlib import Path
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
 from clipdistill.recipe import Recipe
-from clipdistill.runs.wiring import Parts, TeacherState, ensure_petri_world, open_parts, tower_fingerprint
+from clipdistill.runs.wiring import Parts, TeacherState, open_parts, tower_fingerprint
 from clipdistill.stores import TeacherStore, cache_teacher
 
 
@@ -25,7 +25,6 @@ def cache(recipe: Recipe, batch_size: int = 128) -> list[Path]:
     """
     if not any(teacher.store for teacher in recipe.teachers):
         raise UserError("`teachers`: none names a `store` to write; add teachers.0.store=FOLDER")
-    ensure_petri_world(recipe)
     parts = open_parts(recipe)
     write_stores(parts, batch_size)
     return [Path(teacher.store) for teacher in recipe.teachers if teacher.store]

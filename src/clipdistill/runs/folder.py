@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from clipdistill.engine.checkpoint import list_checkpoints
+import yaml
+
+from clipdistill.engine.checkpoint import list_checkpoints, require_same_recipe
 from clipdistill.errors import UserError
-from clipdistill.files import write_json, write_text
+from clipdistill.files import require_writable, write_json, write_text
 from clipdistill.recipe import Recipe
 
 PACKAGES = (
@@ -41,8 +42,8 @@ class RunFolder:
         self.bad_samples = self.path / "bad_samples.jsonl"
         self.control = self.path / "control"
 
-    def check(self, resume: bool) -> None:
-        """Refuse a folder that can't be written, or that another run or somebody's files lie in.
+    def check(self, resume: bool, recipe: Recipe) -> None:
+        """Refuse a folder that can't be written, that other files lie in, or a run that isn't this recipe's.
 
         Raises:
             UserError: with what to do about it.
@@ -54,13 +55,20 @@ class RunFolder:
                 raise UserError(
                     f"--out {self.path}: holds a run already; add --resume to go on, or choose another folder"
                 )
+            if self.has_checkpoint:
+                self._same_recipe(recipe)
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise UserError(f"--out {self.path}: holds other files; choose a new or empty folder")
-        parent = self.path
-        while not parent.exists():
-            parent = parent.parent
-        if not os.access(parent, os.W_OK):
-            raise UserError(f"--out {self.path}: {parent} can't be written; choose another folder")
+        elif resume:
+            raise UserError(f"--out {self.path}: there is no run to go on with; leave --resume away to start one")
+        require_writable(self.path, "--out")
+
+    def _same_recipe(self, recipe: Recipe) -> None:
+        try:
+            old = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise UserError(f"{self.recipe}: can't be read; choose another --out and start again") from error
+        require_same_recipe(old if isinstance(old, dict) else {}, recipe.model_dump(mode="json"), self.path)
 
     def start(self, recipe: Recipe) -> None:
         """Make the folder and write the recipe as resolved, and what it runs on."""

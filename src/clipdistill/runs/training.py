@@ -59,11 +59,12 @@ def train(recipe: Recipe, out: str | Path, *, resume: bool = False, plan_only: b
     if plan_only:
         return None
     write_stores(parts)
+    parts.leave_out_bad()
     fit(parts, run, resume, plan)
     if with_control:
         control = control_recipe(recipe)
         print("control: the same student without its teacher") if ranks.is_main else None
-        fit(open_parts(control, ranks), RunFolder(run.control), resume, plan)
+        fit(open_parts(control, ranks, parts.mixture), RunFolder(run.control), resume, plan)
     if not ranks.is_main:
         return None
     finish(recipe, run, parts)
@@ -102,7 +103,7 @@ def fit(parts: Parts, run: RunFolder, resume: bool, plan: Plan) -> None:
         parts.student.encode_text = torch.compile(parts.student.encode_text)
     trainer = Trainer(
         task, parts.make_loader(), parts.recipe, run.path,
-        flops_per_pair=plan.flops_per_pair, samples=len(parts.mixture), ranks=ranks,
+        flops_per_pair=plan.flops_per_pair, samples=len(parts.mixture), bad=parts.bad, ranks=ranks,
     )  # fmt: skip
     trainer.fit(resume)
     if ranks.is_main:

@@ -11,6 +11,7 @@ import torch
 
 from clipdistill.data import AugmentPlan, ImageView, Loader, Mixture, open_source
 from clipdistill.engine.distributed import Ranks
+from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError, nearest
 from clipdistill.evaluate.suites import SUITES
 from clipdistill.models import create_joined, create_model, fingerprint, list_models, load_model
@@ -76,7 +77,8 @@ def augment_plan(recipe: Recipe) -> AugmentPlan:
     values = recipe.data.augment.model_dump()
     if values["views"] is None and any(teacher.store for teacher in recipe.teachers):
         values["views"] = 1
-    return AugmentPlan(**values, seed=recipe.seed)
+    seed = values.pop("seed")
+    return AugmentPlan(**values, seed=recipe.seed if seed is None else seed)
 
 
 def open_model(spec: ModelSpec, device: torch.device | str = "cpu") -> Any:
@@ -92,7 +94,9 @@ def new_student(recipe: Recipe, device: torch.device) -> Any:
     if spec.model is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            return create_joined(joined_spec(spec)).to(device)
+            student = create_joined(joined_spec(spec)).to(device)
+        student.lock_towers(image="image" in spec.locked, text="text" in spec.locked)
+        return student
     if spec.model in list_models():
         return create_model(spec.model, seed=recipe.seed, device=device)
     return load_model(spec.model, device=device)
@@ -100,7 +104,7 @@ def new_student(recipe: Recipe, device: torch.device) -> Any:
 
 def joined_spec(spec: ModelSpec) -> dict[str, Any]:
     """The part of a model spec that describes a joined model."""
-    return spec.model_dump(exclude={"model", "store"})
+    return spec.model_dump(exclude={"model", "store", "locked"})
 
 
 @dataclass
@@ -111,7 +115,6 @@ class TeacherState:
     index: int
     model: Any | None
     store: TeacherStore | None = None
-    missing: UserError | None = None
 
     @property
     def to_cache(self) -> bool:
@@ -129,6 +132,15 @@ class Parts:
     plan: AugmentPlan
     student: Any
     teachers: list[TeacherState] = field(default_factory=list)
+    bad: dict[str, str] = field(default_factory=dict)
+
+    def leave_out_bad(self) -> None:
+        """Take the samples that a teacher could not read out of the mixture: there are no targets for them."""
+        for state in self.teachers:
+            if state.store is not None:
+                self.bad |= {one: why for one, why in state.store.bad.items() if one in set(self.mixture.ids)}
+        if self.bad:
+            self.mixture = self.mixture.without(self.bad)
 
     def make_teachers(self) -> list[Teacher]:
         """Teachers as the task takes them; stores must be written by now."""
@@ -168,15 +180,18 @@ class Parts:
         )
 
 
-def open_parts(recipe: Recipe, ranks: Ranks | None = None) -> Parts:
+def open_parts(recipe: Recipe, ranks: Ranks | None = None, mixture: Mixture | None = None) -> Parts:
     """Open data and models and check stores against them.
+
+    Args:
+        mixture: data that is open already, of a run that this one is compared with.
 
     Raises:
         UserError: anything missing or mismatched, in one line.
     """
     ranks = ranks or Ranks.current()
     check_recipe(recipe, ranks.world_size)
-    mixture, plan = open_mixture(recipe), augment_plan(recipe)
+    mixture, plan = mixture or open_mixture(recipe), augment_plan(recipe)
     if recipe.train.batch_size > len(mixture):
         raise UserError(
             f"`train.batch_size` is {recipe.train.batch_size} and the data has {len(mixture)} samples; lower it"
@@ -195,28 +210,39 @@ def lock_towers(student: Any) -> None:
     student.lock_towers()
 
 
-def open_teacher(
-    spec: TeacherSpec, index: int, recipe: Recipe, mixture: Mixture, plan: AugmentPlan, student: Any
-) -> TeacherState:
-    """Open a teacher's store when it is there (and check it), its weights when they can be had."""
-    lit = recipe.task.method == "lit"
-    missing: UserError | None = None
+def open_teacher(spec: TeacherSpec, index: int, recipe: Recipe, student: Any) -> TeacherState:
+    """Open a teacher's weights; a teacher whose store is written can do without.
+
+    Raises:
+        UserError: no weights, and no store either.
+    """
     try:
         # Locked tuning's teacher is the student's own towers.
-        model = student if lit else open_model(spec)
+        return TeacherState(spec, index, student if recipe.task.method == "lit" else open_model(spec))
     except UserError as error:
-        model, missing = None, error
-    state = TeacherState(spec, index, model, missing=missing)
-    if spec.store is not None and (Path(spec.store) / "store.json").is_file():
-        state.store = TeacherStore.open(spec.store)
-        own = tower_fingerprint(model) if lit else fingerprint(model) if model is not None else None
-        sources = {source.name: source.fingerprint() for source in mixture.sources}
-        state.store.check(
-            teacher_fingerprint=own, plan_fingerprint=plan.fingerprint(), ids=mixture.ids, sources=sources
-        )
-    elif missing is not None:
-        raise missing
-    return state
+        if not has_store(spec):
+            raise UserError(f"`teachers.{index}`: {error}") from error
+        return TeacherState(spec, index, None)
+
+
+def has_store(spec: TeacherSpec) -> bool:
+    """Whether a teacher's store is complete."""
+    return spec.store is not None and (spec.store / "store.json").is_file()
+
+
+def open_store(state: TeacherState, recipe: Recipe, mixture: Mixture, plan: AugmentPlan) -> None:
+    """Open a teacher's store, when it is written, and check it against teacher, augmentation and data.
+
+    Raises:
+        UserError: it is another teacher's, or of other views or samples; an unfinished folder is left to `cache`.
+    """
+    if not has_store(state.spec):
+        return
+    state.store = TeacherStore.open(str(state.spec.store))
+    lit = recipe.task.method == "lit"
+    own = None if state.model is None else tower_fingerprint(state.model) if lit else fingerprint(state.model)
+    sources = {source.name: source.fingerprint() for source in mixture.sources}
+    state.store.check(teacher_fingerprint=own, plan_fingerprint=plan.fingerprint(), ids=mixture.ids, sources=sources)
 
 
 def tower_fingerprint(student: Any) -> str:
