@@ -56,6 +56,7 @@ class AugmentSpec(Strict):
     jitter_probability: float = Field(1.0, ge=0, le=1)
     grayscale: float = Field(0.0, ge=0, le=1)
     views: int | None = Field(None, ge=1, description="views a sample; none = a fresh one each epoch (live teachers)")
+    seed: int | None = Field(None, description="of the views; none = the recipe's. Set, one store serves many seeds")
 
 
 class DataSpec(Strict):
@@ -76,6 +77,9 @@ class ModelSpec(Strict):
     text_tower: str | None = Field(None, description="Hugging Face folder or hub name, for a joined model")
     embed_dim: int = Field(256, ge=1)
     projection: Literal["linear", "mlp"] = "linear"
+    image_size: int | None = Field(None, ge=16, description="side in pixels, for a joined model; none = its own")
+    context_length: int | None = Field(None, ge=4, description="text tokens, for a joined model; none = 64 at most")
+    locked: list[Literal["image", "text"]] = Field([], description="towers of a joined student that don't train")
 
     @model_validator(mode="before")
     @classmethod
@@ -87,6 +91,8 @@ class ModelSpec(Strict):
         joined = self.image_tower is not None and self.text_tower is not None
         if (self.model is None) == (not joined):
             raise ValueError("give either `model` or both `image_tower` and `text_tower`")
+        if self.locked and not joined:
+            raise ValueError("`locked` is for a joined model; give `image_tower` and `text_tower`")
         return self
 
     @property

@@ -21,6 +21,7 @@ from clipdistill.models.joined_parts import (
     joined_config,
     timm_preprocess,
 )
+from clipdistill.models.text_memo import TextMemo
 from clipdistill.models.tokenisation import TextTokenizer, make_tokenizer
 
 
@@ -32,9 +33,9 @@ class JoinedEncoder(DualEncoder):
     configuration under the name in `open_clip_config.json`: on the hub, or, for a tower from a local folder, in
     `text_tower/` below the working directory (so: from inside the saved folder). `load_model` has no such condition.
 
-    The towers can be locked while the projections are trained (LiT, arXiv:2111.07991). Since locked towers always give
-    the same features, `image_tower_features` and `text_tower_features` can be computed once and kept:
-    `encode_image(x)` equals `project_image(image_tower_features(x))`, and so for text.
+    The towers can be locked while the projections are trained (LiT, arXiv:2111.07991), or one of them while the other
+    trains along. Since locked towers always give the same features, `image_tower_features` and `text_tower_features`
+    can be computed once and kept: `encode_image(x)` equals `project_image(image_tower_features(x))`, and so for text.
 
     Args:
         spec: what to join:
@@ -66,7 +67,7 @@ class JoinedEncoder(DualEncoder):
             raise UserError(f"text_tower: {spec['text_tower']}: pad_token_id differs between config.json and tokenizer")
         config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
         super().__init__(clip, name=name, config=config, tokenizer=tokenizer)
-        self.towers_locked = False
+        self._start_unlocked()
         self.eval()
 
     @classmethod
@@ -74,43 +75,54 @@ class JoinedEncoder(DualEncoder):
         """Wrap an open_clip CustomTextCLIP that has a timm and a Hugging Face tower already."""
         model = cls.__new__(cls)
         DualEncoder.__init__(model, clip, name=name, config=config, tokenizer=tokenizer)
-        model.towers_locked = False
+        model._start_unlocked()
         return model.eval()
 
-    def lock_towers(self) -> None:
-        """Freeze both towers, statistics of batch norms and dropout included; the projections stay trainable."""
-        self._set_locked(True)
+    def _start_unlocked(self) -> None:
+        self.image_locked = self.text_locked = False
+        self._text_memo = TextMemo(self._encode_text_tower)
+
+    def lock_towers(self, *, image: bool = True, text: bool = True) -> None:
+        """Freeze the towers, statistics of batch norms and dropout included; the projections stay trainable.
+
+        image, text: which of them; the other is unlocked.
+        """
+        self.image_locked, self.text_locked = image, text
+        self._text_memo = TextMemo(self._encode_text_tower)
+        self.clip.visual.trunk.requires_grad_(not image)
+        self.clip.text.transformer.requires_grad_(not text)
+        self.train(self.training)
 
     def unlock_towers(self) -> None:
         """Undo `lock_towers`."""
-        self._set_locked(False)
-
-    def _set_locked(self, locked: bool) -> None:
-        self.towers_locked = locked
-        for tower in (self.clip.visual.trunk, self.clip.text.transformer):
-            tower.requires_grad_(not locked)
-        self.train(self.training)
+        self.lock_towers(image=False, text=False)
 
     def train(self, mode: bool = True) -> JoinedEncoder:
         """Set training mode; locked towers stay in evaluation mode."""
         super().train(mode)
-        if self.towers_locked:
+        if self.image_locked:
             self.clip.visual.trunk.eval()
+        if self.text_locked:
             self.clip.text.transformer.eval()
         return self
 
     def image_tower_features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the image tower's pooled features [B, F], before the projection; without graph when locked."""
-        with torch.no_grad() if self.towers_locked else nullcontext():
+        with torch.no_grad() if self.image_locked else nullcontext():
             features: torch.Tensor = self.clip.visual.trunk(self.normalise_pixels(pixels))
         return features
 
     def text_tower_features(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the text tower's pooled features [B, C], before the projection; without graph when locked."""
+        if not self.text_locked:
+            return self._encode_text_tower(tokens)
+        with torch.no_grad():
+            return self._text_memo(tokens, next(self.clip.text.transformer.parameters()).dtype)
+
+    def _encode_text_tower(self, tokens: torch.Tensor) -> torch.Tensor:
         text = self.clip.text
-        with torch.no_grad() if self.towers_locked else nullcontext():
-            mask = (tokens != text.config.pad_token_id).long()
-            features: torch.Tensor = text.pooler(text.transformer(input_ids=tokens, attention_mask=mask), mask)
+        mask = (tokens != text.config.pad_token_id).long()
+        features: torch.Tensor = text.pooler(text.transformer(input_ids=tokens, attention_mask=mask), mask)
         return features
 
     def project_image(self, features: torch.Tensor) -> torch.Tensor:
