@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from clipdistill.errors import Interrupted, UserError
+from clipdistill.files import disk_trouble
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,7 +40,10 @@ def train(
     if out is None and not plan:
         raise UserError("--out is missing: say where the run shall lie, such as --out runs/first")
     loaded = load_recipe(recipe, overrides or ())
-    run = run_training(loaded, out or Path("."), resume=resume, plan_only=plan)
+    try:
+        run = run_training(loaded, out, resume=resume, plan_only=plan)
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}; go on with the same command and --resume") from stop
     if run is not None and run.evaluation.is_file():
         _show([run.path])
 
@@ -135,7 +141,10 @@ def quickstart(
     """See it all on the petri world: teacher, control, distilled student, report; minutes on a laptop."""
     from clipdistill.runs.quickstart import quickstart as run_quickstart
 
-    run = run_quickstart(out, seed)
+    try:
+        run = run_quickstart(out, seed)
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}; go on with the same command") from stop
     if run is not None:
         _show([run.path])
         print(f"report: {run.path / 'report.html'}")
@@ -167,19 +176,71 @@ def _options(pairs: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    """Entry point: user errors are one line and exit code 2, an interruption says how to go on and exits with 130."""
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    A user's mistake is one line on stderr and code 2; an interruption says how to go on, code 130. Anything else that
+    is raised is a bug of ours and keeps its traceback.
+
+    Args:
+        arguments: what stands behind `clipdistill`; None = this process's own.
+    """
+    _quiet_libraries()
     try:
-        app()
+        code = app(args=arguments, prog_name="clipdistill", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
     except UserError as error:
-        print(f"clipdistill: {error}", file=sys.stderr)
-        sys.exit(2)
+        return _complain(str(error), 2)
     except Interrupted as stop:
-        print(f"\nclipdistill: {stop}; go on with the same command and --resume", file=sys.stderr)
-        sys.exit(130)
-    except KeyboardInterrupt:
-        print("\nclipdistill: stopped", file=sys.stderr)
-        sys.exit(130)
+        return _complain(str(stop), 130)
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("stopped", 130)
+    except BrokenPipeError:  # `clipdistill recipes | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if (message := disk_trouble(error)) is None:
+            raise
+        return _complain(message, 2)
+    except Exception as error:
+        # Typer carries click's exceptions inside or takes them from beside it, by release; all have these two.
+        if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):
+            raise
+        return _usage(error)
+
+
+def _usage(error: Any) -> int:
+    """Show a mistake in the command line itself: one line and where help is."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return 2
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "clipdistill"
+    return _complain(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"clipdistill: {' '.join(message.splitlines())}", file=sys.stderr)
+    return code
+
+
+def _quiet_libraries() -> None:
+    """Keep what the libraries below have to say to programmers off a user's terminal; -W and the variables win."""
+    import logging
+    import warnings
+
+    for name in ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY", "DATASETS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger().setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def main() -> None:
+    """Entry point of the command `clipdistill`."""
+    sys.exit(run())
 
 
 if __name__ == "__main__":

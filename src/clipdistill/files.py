@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from clipdistill.errors import UserError
+
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 
 @contextmanager
@@ -24,21 +27,64 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(disk_trouble(error, path) or cannot_write(path, error)) from error
+    try:
         yield temporary
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
         _fsync_folder(path.parent)
     except OSError as error:
-        _discard(temporary)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"{path}: the disk is full; free some space or choose another folder") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise UserError(f"{path}: can't be written ({error.strerror}); choose another folder") from error
+        temporary.unlink(missing_ok=True)
+        message = disk_trouble(error, path)
+        if message is None and error.errno in UNWRITABLE:
+            message = cannot_write(path, error)
+        if message is None:
+            raise
+        raise UserError(message) from error
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        # torch's writer meets a full disk with a RuntimeError of its own, without an errno.
+        if isinstance(error, RuntimeError) and "inline_container" in str(error):
+            raise UserError(f"{path}: can't be written, the disk is full; free some space") from error
         raise
-    except BaseException:
-        _discard(temporary)
-        raise
+
+
+def disk_trouble(error: OSError, path: str | Path | None = None) -> str | None:
+    """What to tell a user whose disk is full or gives errors; None when `error` is about something else."""
+    where = path or error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{where}: the disk is full; free some space or choose another folder"
+    if error.errno == errno.EIO:
+        return f"{where}: the disk gives input/output errors; choose another one"
+    return None
+
+
+def cannot_write(path: str | Path, error: OSError) -> str:
+    """What to tell a user whose file or folder can't be written."""
+    return f"{path}: can't be written ({error.strerror}); choose another folder"
+
+
+def require_writable(path: str | Path, field: str) -> None:
+    """Make sure that a file or folder `path` could be made, without leaving anything behind.
+
+    Args:
+        field: what the user called it, such as `--out`, for the message.
+
+    Raises:
+        UserError: it lies below a file, in a folder that can't be written, or on a full disk.
+    """
+    parent = Path(path).absolute()
+    try:
+        while not parent.exists():
+            parent = parent.parent
+        if not parent.is_dir() and parent != Path(path).absolute():
+            raise UserError(f"{field} {path}: {parent} is a file, not a folder; choose another folder")
+        with tempfile.TemporaryDirectory(prefix=".clipdistill-", dir=parent if parent.is_dir() else parent.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{field} {disk_trouble(error, path) or cannot_write(path, error)}") from error
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -15,8 +15,9 @@ from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError, nearest
 from clipdistill.evaluate import Result, evaluate_suite, model_cost, retrieval_examples
 from clipdistill.evaluate.sources import open_sources
-from clipdistill.evaluate.suites import OPTIONS
-from clipdistill.files import write_json
+from clipdistill.evaluate.suites import OPTIONS, SUITES
+from clipdistill.evaluate.templates import load_class_names, load_templates
+from clipdistill.files import require_writable, write_json
 from clipdistill.models import load_model
 from clipdistill.recipe import EvaluateSpec, Recipe
 from clipdistill.runs.wiring import source_spec
@@ -42,11 +43,15 @@ def evaluate_model(
     Raises:
         UserError: unknown model or suite, missing weights or data, an unwritable `json_path`.
     """
+    spec = EvaluateSpec(suite=suite, **dict(options or {}))
+    check_suite(spec, "--suite", "--option")
     if json_path is not None:
-        write_json(json_path, {})  # fails now rather than after the work
+        if json_path.is_dir():
+            raise UserError(f"--json {json_path}: is a folder; give a file")
+        require_writable(json_path, "--json")  # now rather than after the work
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = load_model(model, device=device)
-    results = run_suite(encoder, EvaluateSpec(suite=suite, **dict(options or {})), data, device, batch_size, workers)
+    results = run_suite(encoder, spec, data, device, batch_size, workers)
     report = model_report(encoder, str(model), results, device)
     if json_path is not None:
         write_json(json_path, report)
@@ -110,24 +115,62 @@ def suite_data(recipe: Recipe, spec: EvaluateSpec, index: int) -> Any:
     return spec.data if isinstance(spec.data, str) else source_spec(spec.data)
 
 
+def check_suites(recipe: Recipe) -> None:
+    """Check the suites of a recipe and their options, before any data is opened; UserError when one is wrong."""
+    for index, spec in enumerate(recipe.evaluate):
+        check_suite(spec, f"`evaluate.{index}.suite`", f"`evaluate.{index}`:")
+
+
+def check_suite(spec: EvaluateSpec, suite_field: str, option_field: str) -> None:
+    """Raise a UserError for an unknown suite or option, or for templates and class names that can't be read."""
+    if spec.suite not in SUITES:
+        hint = nearest(spec.suite, SUITES)
+        raise UserError(f"{suite_field}: no suite {spec.suite!r}.{hint} Suites: {', '.join(SUITES)}.")
+    options = spec.options()
+    for key in options:
+        if key not in OPTIONS:
+            raise UserError(f"{option_field} no option {key!r}.{nearest(key, OPTIONS)} Options: {', '.join(OPTIONS)}.")
+    try:
+        if "templates" in options:
+            load_templates(options["templates"])
+        for key in ("class_names", "seen_classes"):
+            if key in options:
+                load_class_names(options[key])
+    except UserError as error:
+        raise UserError(f"{option_field} {error}") from error
+    chunk = options.get("chunk", 1)
+    if not isinstance(chunk, int) or chunk < 1:
+        raise UserError(f"{option_field} chunk: {chunk!r} is no number of rows; give one of at least 1, such as 2048")
+
+
 def open_evaluation(recipe: Recipe, index: int) -> Any | None:
     """Open the data of a suite: the source with captions that examples are drawn from, or None without captions.
 
     Raises:
-        UserError: the data can't be opened, or the suite doesn't know an option.
+        UserError: the data can't be opened, or isn't what the suite needs.
     """
     spec = recipe.evaluate[index]
-    for key in spec.options():
-        if key not in OPTIONS:
-            raise UserError(f"`evaluate.{index}.{key}`: unknown.{nearest(key, OPTIONS)}")
     data = suite_data(recipe, spec, index)
     try:
         if spec.suite == "petri":
-            return open_source(f"karpathy:{Path(str(data)) / 'dataset_petri.json'}@test")
+            return open_petri_test(data)
         sources = list(open_sources(data).values())
+        for source in sources:
+            if spec.suite == "retrieval" and not any(source[row].captions for row in range(len(source))):
+                raise UserError(f"{source.name} has no captions, which retrieval needs; use the suite zero_shot")
+            if spec.suite == "zero_shot" and not source.classes:
+                raise UserError(f"{source.name} has no classes, which zero_shot needs; use imagefolder or cifar10")
     except UserError as error:
         raise UserError(f"`evaluate.{index}.data`: {error}") from error
     return sources[0] if spec.suite == "retrieval" else None
+
+
+def open_petri_test(data: Any) -> Any:
+    """The test split of a petri world, by its folder."""
+    folder = data.get("path") if isinstance(data, Mapping) else data
+    if not folder:
+        raise UserError("the suite petri needs the world's folder (path: DIR)")
+    return open_source(f"karpathy:{Path(str(folder)) / 'dataset_petri.json'}@test")
 
 
 def run_examples(recipe: Recipe, models: Mapping[str, Any], device: torch.device) -> dict[str, Any] | None:

@@ -135,7 +135,7 @@ def dry_teacher(state: TeacherState) -> Any:
     """A stand-in with the teacher's width."""
     if state.store is not None:
         return DryTeacher(state.spec.label, int(state.store.meta["embed_dim"]), float(state.store.logit_scale))
-    return DryTeacher(state.spec.label, state.model.embed_dim, float(state.model.logit_scale))  # type: ignore[union-attr]
+    return DryTeacher(state.spec.label, state.model.embed_dim, state.model.logit_scale.item())  # type: ignore[union-attr]
 
 
 def dim_of(state: TeacherState) -> int:

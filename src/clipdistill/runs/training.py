@@ -10,28 +10,29 @@ from rich.console import Console
 
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.rng import seed_everything
-from clipdistill.engine.tracking import Meter
 from clipdistill.engine.trainer import Trainer
+from clipdistill.errors import UserError
 from clipdistill.export import save_student
 from clipdistill.files import write_json
 from clipdistill.models import load_model
 from clipdistill.recipe import Recipe
 from clipdistill.report import build_report
 from clipdistill.runs.caching import write_stores
-from clipdistill.runs.evaluation import evaluate_models, open_evaluation, run_examples
+from clipdistill.runs.evaluation import check_suites, evaluate_models, open_evaluation, run_examples
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.plan import Plan, make_plan
-from clipdistill.runs.wiring import Parts, check_recipe, ensure_petri_world, new_student, open_parts
+from clipdistill.runs.preparation import check_left_out, world_for_plan
+from clipdistill.runs.wiring import Parts, check_recipe, new_student, open_parts
 
 
-def train(recipe: Recipe, out: str | Path, *, resume: bool = False, plan_only: bool = False) -> RunFolder | None:
+def train(recipe: Recipe, out: str | Path | None, *, resume: bool = False, plan_only: bool = False) -> RunFolder | None:
     """Run a recipe: the main job.
 
     Prints the plan, writes missing stores, trains the student (and the control, when the recipe compares with it),
     exports, evaluates and reports. Everything lies in `out` afterwards.
 
     Args:
-        out: a new or empty folder, or with `resume` the folder of the run to go on with.
+        out: a new or empty folder, or with `resume` the folder of the run to go on with; a plan needs none.
         plan_only: stop after the plan; nothing is written.
 
     Returns:
@@ -41,23 +42,18 @@ def train(recipe: Recipe, out: str | Path, *, resume: bool = False, plan_only: b
         UserError: whatever the user can mend, before long work starts where it can be known then.
         Interrupted: a signal came; `resume` goes on.
     """
-    ranks, run = Ranks.current(), RunFolder(out)
+    ranks = Ranks.current()
     check_recipe(recipe, ranks.world_size)
-    run.check(resume)
-    if ranks.is_main:
-        with Meter("petri world", 1) as meter:
-            ensure_petri_world(recipe, meter.reach)
-    ranks.barrier()
-    seed_everything(recipe.seed, ranks.rank)
-    parts = open_parts(recipe, ranks)
-    for index in range(len(recipe.evaluate)):
-        open_evaluation(recipe, index)  # a wrong path is known before the training and not after it
-    with_control = "control" in recipe.compare
-    plan = make_plan(parts, run.path, runs=2 if with_control else 1)
-    if ranks.is_main:
-        plan.show(Console(stderr=True))
     if plan_only:
+        with world_for_plan(recipe) as borrowed:
+            _prepare(borrowed, ranks, Path(out or "."))
         return None
+    if out is None:
+        raise UserError("--out is missing: say where the run shall lie, such as --out runs/first")
+    run = RunFolder(out)
+    run.check(resume, recipe)
+    parts, plan = _prepare(recipe, ranks, run.path)
+    with_control = "control" in recipe.compare
     write_stores(parts)
     parts.leave_out_bad()
     fit(parts, run, resume, plan)
@@ -69,6 +65,20 @@ def train(recipe: Recipe, out: str | Path, *, resume: bool = False, plan_only: b
         return None
     finish(recipe, run, parts)
     return run
+
+
+def _prepare(recipe: Recipe, ranks: Ranks, out: Path) -> tuple[Parts, Plan]:
+    """Open everything, check it, and show the plan: all that can go wrong early does so here."""
+    check_suites(recipe)
+    seed_everything(recipe.seed, ranks.rank)
+    parts = open_parts(recipe, ranks)
+    check_left_out(parts.mixture, recipe.data.max_bad_share)
+    for index in range(len(recipe.evaluate)):
+        open_evaluation(recipe, index)  # a wrong path is known before the training and not after it
+    plan = make_plan(parts, out, runs=2 if "control" in recipe.compare else 1)
+    if ranks.is_main:
+        plan.show(Console(stderr=True))
+    return parts, plan
 
 
 def control_recipe(recipe: Recipe) -> Recipe:

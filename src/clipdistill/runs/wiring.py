@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from clipdistill.data import AugmentPlan, ImageView, Loader, Mixture, open_sourc
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError, nearest
-from clipdistill.evaluate.suites import SUITES
 from clipdistill.models import create_joined, create_model, fingerprint, list_models, load_model
 from clipdistill.recipe import ModelSpec, Recipe, SourceSpec, TeacherSpec
 from clipdistill.stores import TeacherStore
@@ -25,17 +23,13 @@ def check_recipe(recipe: Recipe, world_size: int = 1) -> None:
     """Everything about a recipe that can be checked before a file is opened.
 
     Raises:
-        UserError: unknown method, term, option or suite; a batch that doesn't divide.
+        UserError: unknown method, term or option; a batch that doesn't divide.
     """
     method = recipe.task.method
     if method not in TASKS:
         raise UserError(f"`task.method`: no method {method!r}.{nearest(method, TASKS)} Methods: {', '.join(TASKS)}.")
     TASKS[method].check_weights(recipe.task.weights)
     TASKS[method].check_options(recipe.task.options())
-    for index, item in enumerate(recipe.evaluate):
-        if item.suite not in SUITES:
-            hint = nearest(item.suite, SUITES)
-            raise UserError(f"`evaluate.{index}.suite`: no suite {item.suite!r}.{hint} Suites: {', '.join(SUITES)}.")
     local, rest = divmod(recipe.train.batch_size, world_size)
     if rest:
         raise UserError(f"`train.batch_size` ({recipe.train.batch_size}) must divide by the {world_size} processes")
@@ -181,7 +175,7 @@ class Parts:
 
 
 def open_parts(recipe: Recipe, ranks: Ranks | None = None, mixture: Mixture | None = None) -> Parts:
-    """Open data and models and check stores against them.
+    """Open models and data, write the petri world where one is asked for, and check stores against all of it.
 
     Args:
         mixture: data that is open already, of a run that this one is compared with.
@@ -191,15 +185,24 @@ def open_parts(recipe: Recipe, ranks: Ranks | None = None, mixture: Mixture | No
     """
     ranks = ranks or Ranks.current()
     check_recipe(recipe, ranks.world_size)
-    mixture, plan = mixture or open_mixture(recipe), augment_plan(recipe)
+    # Models first: a wrong name is known before a world is drawn.
+    student = new_student(recipe, ranks.device)
+    if recipe.task.method == "lit":
+        lock_towers(student)
+    teachers = [open_teacher(spec, i, recipe, student) for i, spec in enumerate(recipe.teachers)]
+    if mixture is None:
+        if ranks.is_main:
+            with Meter("petri world", 1, quiet=recipe.petri is None) as meter:
+                ensure_petri_world(recipe, meter.reach)
+        ranks.barrier()
+        mixture = open_mixture(recipe)
     if recipe.train.batch_size > len(mixture):
         raise UserError(
             f"`train.batch_size` is {recipe.train.batch_size} and the data has {len(mixture)} samples; lower it"
         )
-    student = new_student(recipe, ranks.device)
-    if recipe.task.method == "lit":
-        lock_towers(student)
-    teachers = [open_teacher(spec, i, recipe, mixture, plan, student) for i, spec in enumerate(recipe.teachers)]
+    plan = augment_plan(recipe)
+    for state in teachers:
+        open_store(state, recipe, mixture, plan)
     return Parts(recipe, ranks, mixture, plan, student, teachers)
 
 

@@ -34,7 +34,7 @@ class LiveTeacher:
         self.role = role
         self.name: str = model.name
         self.embed_dim: int = model.embed_dim
-        self.logit_scale = float(model.logit_scale)
+        self.logit_scale = model.logit_scale.item()
 
     @property
     def model(self) -> nn.Module:

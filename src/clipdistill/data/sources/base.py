@@ -16,6 +16,9 @@ IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2")
 )
 
+NOT_A_PICTURE = "not a picture by its suffix"
+"""Reason of files that were left out and never were samples."""
+
 
 @runtime_checkable
 class Source(Protocol):

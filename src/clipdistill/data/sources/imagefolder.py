@@ -6,7 +6,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipdistill.data.sources.base import IMAGE_SUFFIXES, Row, TableSource, class_captions, existing, not_empty
+from clipdistill.data.sources.base import (
+    IMAGE_SUFFIXES,
+    NOT_A_PICTURE,
+    Row,
+    TableSource,
+    class_captions,
+    existing,
+    not_empty,
+)
 from clipdistill.data.sources.csv import read_text
 from clipdistill.errors import UserError, nearest
 
@@ -85,5 +93,5 @@ def _pictures(root: Path, folder: Path, skipped: list[tuple[str, str]]) -> list[
             if os.path.splitext(file_name)[1].lower() in IMAGE_SUFFIXES:
                 found.append(relative)
             elif not file_name.startswith("."):
-                skipped.append((relative, "not a picture by its suffix"))
+                skipped.append((relative, NOT_A_PICTURE))
     return sorted(found)
