@@ -27,7 +27,8 @@ class Ranks:
     @classmethod
     def current(cls) -> Ranks:
         """The ranks that the launcher set up."""
-        state = PartialState()
+        # Without a GPU accelerate joins the launcher's processes (gloo) only when told that the CPU is meant.
+        state = PartialState(cpu=not torch.cuda.is_available())
         return cls(state.process_index, state.num_processes, state.device)
 
     def barrier(self) -> None:
