@@ -14,7 +14,7 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
 .PHONY: help setup quickstart test lint types bench pictures clean
@@ -28,14 +28,14 @@ setup: $(READY)
 # The stamp is the last thing written, so an installation that was interrupted is taken up again.
 $(READY): requirements.lock pyproject.toml
 	@set -e; \
-	if ! $(BIN)/python -c '' 2>/dev/null; then \
+	if ! $(BIN)/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; then \
 		python=`PYTHON='$(PYTHON)' sh .ci/find-python`; \
 		echo "setup: making $(VENV) with $$python"; \
 		rm -rf $(VENV); \
 		"$$python" -m venv $(VENV); \
 	fi
 	@echo "setup: installing `grep -c '==' requirements.lock` locked packages; the first time this takes minutes and about 6 GB"
-	@$(PIP) --log $(VENV)/install.log install --require-hashes -r requirements.lock \
+	@$(PIP) --log $(VENV)/install.log install --progress-bar off --require-hashes -r requirements.lock \
 		|| { echo "setup: pip failed; all that it did is in $(VENV)/install.log" >&2; exit 1; }
 	@echo "setup: installing clipdistill itself, editable"
 	@$(PIP) --log $(VENV)/install.log install --no-deps --no-build-isolation -e . \
