@@ -20,7 +20,7 @@ from clipdistill.evaluate.templates import load_class_names, load_templates
 from clipdistill.files import require_writable, write_json
 from clipdistill.models import load_model
 from clipdistill.recipe import EvaluateSpec, Recipe
-from clipdistill.runs.wiring import source_spec
+from clipdistill.runs.wiring import require_weights, source_spec
 
 
 def evaluate_model(
@@ -50,6 +50,7 @@ def evaluate_model(
             raise UserError(f"--json {json_path}: is a folder; give a file")
         require_writable(json_path, "--json")  # now rather than after the work
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    require_weights(str(model))
     encoder = load_model(model, device=device)
     results = run_suite(encoder, spec, data, device, batch_size, workers)
     report = model_report(encoder, str(model), results, device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError, nearest
 from clipdistill.models import create_joined, create_model, fingerprint, list_models, load_model
+from clipdistill.models.named import WEIGHTS_FOLDER
 from clipdistill.recipe import ModelSpec, Recipe, SourceSpec, TeacherSpec
 from clipdistill.stores import TeacherStore
 from clipdistill.tasks import TASKS, Task
@@ -220,12 +222,29 @@ def open_teacher(spec: TeacherSpec, index: int, recipe: Recipe, student: Any) ->
         UserError: no weights, and no store either.
     """
     try:
+        if spec.model is not None:
+            require_weights(spec.model)
         # Locked tuning's teacher is the student's own towers.
         return TeacherState(spec, index, student if recipe.task.method == "lit" else open_model(spec))
     except UserError as error:
         if not has_store(spec):
             raise UserError(f"`teachers.{index}`: {error}") from error
         return TeacherState(spec, index, None)
+
+
+def require_weights(name: str) -> None:
+    """Refuse the plain name of a configuration, which opens with random weights: nothing to learn from or measure.
+
+    Raises:
+        UserError: with the pretrained tags that the name has.
+    """
+    if name.replace("/", "-") not in list_models() or Path(name).is_dir() or (WEIGHTS_FOLDER / name).is_dir():
+        return
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(name.replace("/", "-"))
+    fix = f"add a pretrained tag, such as {name}:{tags[0]}" if tags else "give the folder of a trained one"
+    raise UserError(f"model '{name}': a name alone has random weights; {fix}")
 
 
 def has_store(spec: TeacherSpec) -> bool:

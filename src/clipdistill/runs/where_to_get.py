@@ -1,0 +1,34 @@
+"""Where data comes from: for a path that a recipe names and that isn't there, the page or command that gets it."""
+
+from __future__ import annotations
+
+KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
+
+_IMG2DATASET = (
+    "img2dataset --url_list {name}.tsv --input_format tsv --url_col url --caption_col caption "
+    "--output_format webdataset --output_folder data/{name} --image_size 256 --processes_count 16 --thread_count 64"
+)
+
+# A piece of the path -> what to do. Longer names first, since the first that is found decides.
+_GUIDES = {
+    "cc12m": "https://github.com/google-research-datasets/conceptual-12m has cc12m.tsv; write the line "
+    f"`url<TAB>caption` above it, then: {_IMG2DATASET.format(name='cc12m')}",
+    "cc3m": "https://ai.google.com/research/ConceptualCaptions/download has Train_GCC-training.tsv; save it as "
+    f"cc3m.tsv with the line `caption<TAB>url` above it, then: {_IMG2DATASET.format(name='cc3m')}",
+    "flickr30k": "pictures by the form on https://shannon.cs.illinois.edu/DenotationGraph/ into data/flickr30k/images; "
+    f"dataset_flickr30k.json from {KARPATHY}",
+    "coco": "train2014.zip and val2014.zip from https://cocodataset.org/#download, unpacked in data/coco; "
+    f"dataset_coco.json from {KARPATHY}",
+    "imagenet": "ILSVRC2012_img_val.tar from https://image-net.org/download.php (after registering), sorted into one "
+    "folder a class: data/imagenet/val/n01440764/...",
+    "cifar": "https://www.cs.toronto.edu/~kriz/cifar.html, unpacked where the recipe says; or set download: true",
+    "real-data": "examples/real_data/README.md says how to make the folder real-data",
+}
+
+
+def where_to_get(path: str) -> str:
+    """Return the page or command that gets the data at `path`, as a recipe spells it."""
+    for piece, guide in _GUIDES.items():
+        if piece in path.lower():
+            return guide
+    return "put it there, or set the recipe's path to where it is"
