@@ -85,7 +85,7 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> DualEnco
         model = _from_folder(Path(text.removeprefix(LOCAL)))
     elif (WEIGHTS_FOLDER / text).is_dir():
         model = _from_folder(WEIGHTS_FOLDER / text)
-    elif text in our_models() and text.endswith("-teacher"):
+    elif text in our_models() and "-teacher" in text:
         raise UserError(f"model '{text}': its weights aren't in this installation; train it with `clipdistill train`")
     elif ":" in text and not text.startswith(LOCAL):
         model = _pretrained(*text.split(":", 1))

@@ -1,0 +1,67 @@
+"""Put a petri teacher that a run has trained into the package: weights in half precision, with where they come from.
+
+    clipdistill train petri/teacher --out runs/petri-teacher
+    python scripts/ship_teacher.py runs/petri-teacher petri-teacher
+
+`provenance.json` holds the recipe as resolved, the seed, the world, the versions, and the metrics of the weights as they
+are shipped (rounded to half precision), measured again on the held-out pictures of the run's world.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+import yaml
+
+from clipdistill.export import save_student
+from clipdistill.files import write_json
+from clipdistill.models import fingerprint, load_model
+from clipdistill.models.loading import WEIGHTS_FOLDER
+from clipdistill.runs.evaluation import evaluate_model
+
+KEPT = ("open_clip_config.json", "open_clip_model.safetensors")  # the tokenizer ships once, beside the weights
+
+
+def ship(run: Path, name: str) -> Path:
+    """Write `models/petri_weights/<name>/` and return it."""
+    folder = WEIGHTS_FOLDER / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model = load_model(run)
+    model.name = name
+    for path in save_student(model, folder, dtype=torch.float16):
+        if path.name not in KEPT:
+            path.unlink()
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    environment = json.loads((run / "environment.json").read_text())
+    environment.pop("command")
+    world = Path(recipe["petri"]["path"])
+    measured = evaluate_model(folder, "petri", str(world))
+    for result in measured["results"]:
+        result.pop("artifacts")
+    settings = json.loads((world / "world.json").read_text())
+    recipe["petri"]["path"] = recipe["data"]["train"][0]["path"] = None  # where the world lay doesn't matter
+    write_json(
+        folder / "provenance.json",
+        {
+            "made_by": f"clipdistill train {recipe['name']} --out RUN, then scripts/ship_teacher.py RUN {name}",
+            "fingerprint": fingerprint(load_model(folder)),
+            "parameters": measured["parameters"],
+            "held_out": {r["data"]: {"n": r["n"], **r["metrics"]} for r in measured["results"]},
+            "environment": environment,
+            "world": settings,
+            "recipe": recipe,
+        },
+    )
+    return folder
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of the finished run")
+    parser.add_argument("name", help="name of the configuration that was trained, such as petri-teacher")
+    arguments = parser.parse_args()
+    print(ship(arguments.run, arguments.name))
