@@ -31,7 +31,7 @@ from clipdistill.engine.trainer import Trainer
 from clipdistill.models import create_model
 from clipdistill.tasks import Contrastive
 
-TRAIN = {"lr": 1e-3, "weight_decay": 0.1, "betas": (0.9, 0.98), "eps": 1e-6}
+TRAIN: dict[str, Any] = {"lr": 1e-3, "weight_decay": 0.1, "betas": (0.9, 0.98), "eps": 1e-6}
 
 
 class InMemory:
