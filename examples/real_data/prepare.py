@@ -173,16 +173,12 @@ def main() -> None:
     parser.add_argument("--unseen", type=int, default=20, help="Caltech classes held out")
     parser.add_argument("--cap", type=int, default=60, help="most training pictures of a Caltech class")
     parser.add_argument("--test-cap", type=int, default=30, help="most test pictures of a Caltech class")
-    parser.add_argument(
-        "--tuxpaint-test", type=int, default=200, help="Tux Paint pictures held out"
-    )
+    parser.add_argument("--tuxpaint-test", type=int, default=200, help="Tux Paint pictures held out")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     for needed in ("caltech101/train.txt", "tuxpaint/captions.csv", "timm", "minilm/config.json"):
         if not (options.data / needed).exists():
-            parser.error(
-                f"{options.data / needed} isn't there; see README.md beside this script"
-            )
+            parser.error(f"{options.data / needed} isn't there; see README.md beside this script")
     settings = {name: getattr(options, name) for name in ("unseen", "cap", "test_cap", "tuxpaint_test", "seed")}
     found = {
         "options": settings,

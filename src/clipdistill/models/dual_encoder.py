@@ -24,7 +24,8 @@ class DualEncoder(nn.Module):
         tokenizer: texts -> int64 [B, L].
         tokenizer_key: equal keys mean equal tokenisation.
         embed_dim: D, the width of the shared embedding space.
-        channels_last: whether pixels and convolutions are laid out channels-last (see `use_channels_last`).
+        channels_last: whether pixels and convolutions are laid out channels-last (see `use_channels_last`); so from the
+            start for convolutional image towers, which run about twice as fast that way.
     """
 
     def __init__(self, clip: nn.Module, *, name: str, config: dict[str, Any], tokenizer: TextTokenizer) -> None:
@@ -35,7 +36,7 @@ class DualEncoder(nn.Module):
         self.preprocess: dict[str, Any] = config["preprocess_cfg"]
         self.tokenizer = tokenizer
         self.embed_dim = int(config["model_cfg"]["embed_dim"])
-        self.channels_last = False
+        self.use_channels_last(_is_convolutional(clip.visual))
         # Not buffers: `model.to(torch.bfloat16)` would round them, and with them every pixel.
         self._statistics: dict[tuple[torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -139,3 +140,8 @@ class DualEncoder(nn.Module):
         """Lay the image tower out channels-last, which is faster for convolutions on most devices."""
         self.channels_last = enable
         self.clip.visual.to(memory_format=torch.channels_last if enable else torch.contiguous_format)
+
+
+def _is_convolutional(tower: Any) -> bool:
+    """Whether a tower is made of convolutions, rather than having one (or a stem of a few) to cut its patches."""
+    return sum(isinstance(module, nn.Conv2d) for module in tower.modules()) > 4

@@ -1,0 +1,51 @@
+"""A locked text tower is asked once per text, gives the same bits in any company, and never a tensor without a future."""
+
+from __future__ import annotations
+
+import torch
+
+from clipdistill.models.text_memo import TextMemo
+
+
+class Counting:
+    """A linear "tower" that counts the rows it encodes."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.weight = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+
+    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+        self.rows += len(tokens)
+        return tokens.to(self.weight.dtype) @ self.weight
+
+
+def test_each_text_is_encoded_once_and_rows_keep_their_order() -> None:
+    tower = Counting()
+    memo = TextMemo(tower)
+    tokens = torch.tensor([[1, 2, 0, 0, 0], [3, 4, 5, 0, 0], [1, 2, 0, 0, 0]])
+    first = memo(tokens, torch.float32)
+    assert tower.rows == 2
+    again = memo(tokens.flip(0)[:2], torch.float32)
+    assert tower.rows == 2
+    torch.testing.assert_close(first, tokens.float() @ tower.weight)
+    assert torch.equal(again[1], first[1]) and torch.equal(again[0], first[2])
+
+
+def test_a_change_of_precision_is_not_answered_from_the_past() -> None:
+    tower = Counting()
+    memo = TextMemo(tower)
+    tokens = torch.tensor([[1, 2, 0, 0, 0]])
+    memo(tokens, torch.float32)
+    tower.weight = tower.weight.double() * 2
+    tower_double = memo(tokens, torch.float64)
+    assert tower.rows == 2 and not torch.equal(tower_double.float(), tokens.float() @ tower.weight.float() / 2)
+
+
+def test_what_was_first_asked_in_inference_mode_can_enter_a_loss() -> None:
+    memo = TextMemo(Counting())
+    tokens = torch.tensor([[1, 2, 0, 0, 0]])
+    with torch.inference_mode():
+        memo(tokens.clone(), torch.float32)
+    projection = torch.nn.Linear(3, 2)
+    projection(memo(tokens, torch.float32)).sum().backward()
+    assert projection.weight.grad is not None and bool(projection.weight.grad.abs().sum() > 0)
