@@ -172,7 +172,12 @@ def _options(pairs: list[str] | None) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals:
             raise UserError(f"--option {pair}: write key=value")
-        found[key] = yaml.safe_load(value)
+        if key in ("suite", "data"):
+            raise UserError(f"--option {pair}: give it as --{key}")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--option {pair}: the value is not valid YAML") from error
     return found
 
 
@@ -189,6 +194,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=arguments, prog_name="clipdistill", standalone_mode=False)
         sys.stdout.flush()
+        if code == 130:  # typer turns Ctrl-C into this code
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except UserError as error:
         return _complain(str(error), 2)

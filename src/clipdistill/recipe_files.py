@@ -103,6 +103,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise UserError(f"{path}: `extends` goes in a circle")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
@@ -111,7 +113,11 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if parent is None:
         return values
     beside = path.parent / f"{parent}.yaml"
-    return _merge(_read(beside if beside.is_file() else _find(str(parent)), (*seen, path)), values)
+    try:
+        base = beside if beside.is_file() else _find(str(parent))
+    except UserError as error:
+        raise UserError(f"{path}: `extends`: {error}") from error
+    return _merge(_read(base, (*seen, path)), values)
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,23 +143,17 @@ def _override(values: dict[str, Any], text: str) -> None:
     parts = key.split(".")
     node: Any = values
     for index, part in enumerate(parts[:-1]):
-        if isinstance(node, list):
-            node = node[_position(node, part, key)]
-            continue
-        child = node.get(part)
-        if isinstance(child, str) and part in ("student",):
+        place: Any = _position(node, part, key) if isinstance(node, list) else part
+        child = node[place] if isinstance(node, list) else node.get(place)
+        if isinstance(child, str) and (part == "student" or "teachers" in parts[:index]):
             child = {"model": child}
-        if not isinstance(child, dict | list):
+        elif child is None:
             child = {}
-        node[part] = child
+        if not isinstance(child, dict | list):
+            raise UserError(f"{text!r}: `{'.'.join(parts[: index + 1])}` is {child!r} and has no keys")
+        node[place] = child
         node = child
-        if not isinstance(node, dict | list):
-            raise UserError(f"{text!r}: `{'.'.join(parts[: index + 1])}` has no keys")
-    last = parts[-1]
-    if isinstance(node, list):
-        node[_position(node, last, key)] = value
-    else:
-        node[last] = value
+    node[_position(node, parts[-1], key) if isinstance(node, list) else parts[-1]] = value
 
 
 def _position(items: list[Any], part: str, key: str) -> int:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +61,24 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def require_trackers(names: Sequence[str]) -> None:
+    """Raise a UserError when the library of a tracker isn't installed."""
+    from accelerate.tracking import filter_trackers
+
+    for name in names:
+        if not filter_trackers([name], logging_dir="."):
+            raise UserError(f"`train.trackers`: {name} is not installed; pip install 'clipdistill[track]'")
+
+
 def make_tracker(name: str, folder: Path, config: Mapping[str, Any]) -> Any:
     """One of accelerate's trackers.
 
     Raises:
         UserError: its library isn't installed.
     """
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-    if not filter_trackers([name], logging_dir=str(folder)):
-        raise UserError(f"`train.trackers`: {name} is not installed; pip install 'clipdistill[track]'")
+    require_trackers([name])
     kind = LOGGER_TYPE_TO_CLASS[name]
     tracker = kind("clipdistill", logging_dir=str(folder)) if kind.requires_logging_directory else kind("clipdistill")
     if hasattr(tracker, "start"):

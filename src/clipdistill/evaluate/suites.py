@@ -83,10 +83,10 @@ def evaluate_suite(
 
 def retrieval_result(job: Job, source: Any, name: str) -> Result:
     """Measure retrieval between the pictures of a source and all of their captions."""
+    if not any(source[row].captions for row in range(len(source))):
+        raise UserError(f"retrieval: {name} has no captions; use the suite zero_shot or a source with captions")
     embedded = job.images(source)
     texts, owner = captions_of(source, embedded.positions)
-    if not texts:
-        raise UserError(f"retrieval: {name} has no captions; use the suite zero_shot or a source with captions")
     metrics = retrieval_metrics(embedded.features, job.texts(texts), owner, int(job.options.get("chunk", 2048)))
     return Result(
         "retrieval",

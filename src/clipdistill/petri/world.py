@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from clipdistill.errors import UserError
-from clipdistill.files import write_json
+from clipdistill.files import UNWRITABLE, write_json
 from clipdistill.petri.captions import captions
 from clipdistill.petri.render import render
 from clipdistill.petri.scenes import Scene
@@ -185,7 +185,7 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(target, ignore_errors=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{folder}: the disk is full; free some space or choose another folder") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY):
+        if error.errno in UNWRITABLE or error.errno in (errno.ENOENT, errno.ENOTEMPTY):
             raise UserError(f"{folder}: can't be written ({error.strerror}); choose another folder") from error
         raise
     except BaseException:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.rng import seed_everything
+from clipdistill.engine.tracking import require_trackers
 from clipdistill.engine.trainer import Trainer
 from clipdistill.errors import UserError
 from clipdistill.export import save_student
@@ -70,6 +71,7 @@ def train(recipe: Recipe, out: str | Path | None, *, resume: bool = False, plan_
 def _prepare(recipe: Recipe, ranks: Ranks, out: Path) -> tuple[Parts, Plan]:
     """Open everything, check it, and show the plan: all that can go wrong early does so here."""
     check_suites(recipe)
+    require_trackers(recipe.train.trackers)
     seed_everything(recipe.seed, ranks.rank)
     parts = open_parts(recipe, ranks)
     check_left_out(parts.mixture, recipe.data.max_bad_share)

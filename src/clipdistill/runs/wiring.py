@@ -64,7 +64,18 @@ def open_mixture(recipe: Recipe) -> Mixture:
     Raises:
         UserError: missing or empty data, a column that isn't there, more samples asked than there are.
     """
-    parts = [(open_source(source_spec(spec)), spec.count) for spec in recipe.data.train]
+    parts = []
+    for index, spec in enumerate(recipe.data.train):
+        try:
+            source = open_source(source_spec(spec))
+        except UserError as error:
+            raise UserError(f"`data.train.{index}`: {error}") from error
+        if spec.count is not None and spec.count > len(source):
+            raise UserError(
+                f"`data.train.{index}.count`: {spec.count:,} asked of '{source.name}', which has {len(source):,} "
+                "samples; lower it"
+            )
+        parts.append((source, spec.count))
     return Mixture(parts, seed=recipe.seed)
 
 

@@ -1,0 +1,113 @@
+"""A run that was stopped and went on is, byte for byte, the run that was left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command
+
+from clipdistill.engine.trainer import Trainer
+
+CLOCK = ("seconds", "samples_per_second", "mfu", "peak_memory_mb")
+
+
+def numbers(run: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in CLOCK} for line in lines]
+
+
+def weights(run: Path) -> bytes:
+    return (run / "student" / "open_clip_model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(("stop_at", "where"), [(5, "student"), (8, "control")])
+def test_stopped_by_a_signal_and_resumed(
+    command: Command, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int, where: str
+) -> None:
+    settings = ["compare=[control]", "train.checkpoint_every=100", "train.log_every=2", "train.ema=0.9"]
+    calm, stopped = tmp_path / "calm", tmp_path / "stopped"
+    assert command("train", recipe, *settings, "--out", calm).code == 0
+
+    steps, train_step = 0, Trainer.train_step
+
+    def signalled(self: Trainer, batch: dict[str, Any]) -> dict[str, float]:
+        nonlocal steps
+        steps += 1
+        if steps == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train_step(self, batch)
+
+    monkeypatch.setattr(Trainer, "train_step", signalled)
+    said = command("train", recipe, *settings, "--out", stopped)
+    assert said.code == 130 and "Traceback" not in said.err
+    assert said.err.strip().splitlines()[-1] == (
+        f"clipdistill: stopped after step {(stop_at - 1) % 6 + 1} of 6; go on with the same command and --resume"
+    )
+    halted = stopped if where == "student" else stopped / "control"
+    assert [path.name for path in (halted / "checkpoints").iterdir()] == [f"step-{(stop_at - 1) % 6 + 1:08d}.pt"]
+    assert not (halted / "student").exists() and not (stopped / "report.html").exists()
+    assert "no student/ yet" in command("evaluate", halted, "--suite", "petri", "--data", tmp_path).complaint()
+
+    # Another number of workers, because that is something one may change between the two.
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    said = command("train", recipe, *settings, "data.workers=1", "--out", stopped, "--resume")
+    assert said.code == 0, said.err
+    for run in ("", "control"):
+        assert weights(stopped / run) == weights(calm / run)
+        assert numbers(stopped / run) == numbers(calm / run)
+
+    # Once more: nothing is left to train.
+    monkeypatch.setattr(Trainer, "train_step", None)
+    assert command("train", recipe, *settings, "--out", stopped, "--resume").code == 0
+    assert weights(stopped) == weights(calm)
+
+
+def test_a_real_signal_to_a_real_process(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clipdistill.cli", "train", str(recipe), "train.epochs=10000", "data.workers=1",
+         "--out", str(out)],
+        stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while not (out / "metrics.jsonl").is_file() or not (out / "metrics.jsonl").read_text():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "Traceback" not in said, said[-2000:]
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("clipdistill: stopped after step ") and last.endswith("--resume")
+    step = int(last.split("after step ")[1].split()[0])
+    assert (out / "checkpoints" / f"step-{step:08d}.pt").is_file()
+    assert numbers(out)[-1]["step"] == step
+
+
+def test_resuming_with_another_recipe_names_what_differs(command: Command, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert command("train", recipe, "train.max_steps=1", "--out", out).code == 0
+    before = weights(out)
+    said = command(
+        "train", recipe, "train.max_steps=1", "train.lr=0.5", "teachers.0.store=elsewhere", "--out", out, "--resume"
+    ).complaint()
+    assert "another recipe" in said and "train.lr" in said and "teachers" in said
+    assert weights(out) == before and not Path("elsewhere").exists()
+    # What doesn't change the training may change.
+    said_ = command("train", recipe, "train.max_steps=1", "train.log_every=7", "about=x", "--out", out, "--resume")
+    assert said_.code == 0 and weights(out) == before
+
+
+def test_resume_needs_a_run(command: Command, recipe: Path, tmp_path: Path) -> None:
+    said = command("train", recipe, "--out", tmp_path / "none", "--resume").complaint()
+    assert "no run to go on with" in said and not (tmp_path / "none").exists()
