@@ -185,3 +185,31 @@ def test_mistakes_get_one_line(spec, change, message):
     with pytest.raises(UserError) as caught:
         create_joined({**spec, **change})
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_one_tower_locked_while_the_other_trains(spec):
+    """What a small image encoder in front of a finished sentence encoder needs."""
+    model = JoinedEncoder(spec)
+    model.lock_towers(image=False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    tokens = model.tokenizer(TEXTS)
+    free = JoinedEncoder(spec)
+    model.train()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):  # the second time, the text tower's answers come from its memo
+        optimizer.zero_grad()
+        (model.encode_image(pixels_of(model, 3)) * model.encode_text(tokens)).sum().backward()
+        optimizer.step()
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert not any(name.startswith("clip.text.transformer") for name in changed)
+    assert "clip.text.proj.weight" in changed and any(name.startswith("clip.visual.trunk") for name in changed)
+    torch.testing.assert_close(model.text_tower_features(tokens), free.text_tower_features(tokens), rtol=0, atol=1e-5)
+
+
+def test_padding_is_not_paid_for_and_not_felt(spec):
+    model = JoinedEncoder(spec).double()
+    long = model.text_tower_features(model.tokenizer([TEXTS[2], "a red circle left of two blue squares"]))[0]
+    alone = model.text_tower_features(model.tokenizer([TEXTS[2]]))[0]
+    torch.testing.assert_close(alone, long, rtol=0, atol=1e-12)
+    nothing = torch.full((1, 32), model.clip.text.config.pad_token_id)
+    assert model.text_tower_features(nothing).shape == (1, 16)

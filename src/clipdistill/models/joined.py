@@ -122,6 +122,11 @@ class JoinedEncoder(DualEncoder):
     def _encode_text_tower(self, tokens: torch.Tensor) -> torch.Tensor:
         text = self.clip.text
         mask = (tokens != text.config.pad_token_id).long()
+        if tokens.device.type == "cpu" and len(tokens):
+            # Positions that are padding in every text change nothing and take most of the time.
+            used = mask.any(dim=0).nonzero()
+            longest = int(used[-1]) + 1 if len(used) else 1
+            tokens, mask = tokens[:, :longest], mask[:, :longest]
         features: torch.Tensor = text.pooler(text.transformer(input_ids=tokens, attention_mask=mask), mask)
         return features
 
