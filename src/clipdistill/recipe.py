@@ -88,8 +88,9 @@ class ModelSpec(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> ModelSpec:
-        joined = self.image_tower is not None and self.text_tower is not None
-        if (self.model is None) == (not joined):
+        towers = (self.image_tower is not None) + (self.text_tower is not None)
+        joined = towers == 2
+        if towers != (2 if self.model is None else 0):
             raise ValueError("give either `model` or both `image_tower` and `text_tower`")
         if self.locked and not joined:
             raise ValueError("`locked` is for a joined model; give `image_tower` and `text_tower`")

@@ -131,17 +131,12 @@ def test_wrong_tables(command: Command, recipe: Path, table: Path) -> None:
 def test_nan_stops_and_keeps_the_last_checkpoint(
     command: Command, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls, losses = 0, ClipKD.batch_losses
+    losses = ClipKD.batch_losses
 
     def poisoned(self: ClipKD, features: Any) -> dict[str, torch.Tensor]:
-        nonlocal calls
-        calls += self.training and torch.is_grad_enabled()
         found = losses(self, features)
-        return (
-            {**found, "crd": found["crd"] * float("nan")}
-            if Path("run/checkpoints/step-00000004.pt").exists()
-            else found
-        )
+        late = Path("run/checkpoints/step-00000004.pt").exists()
+        return {**found, "crd": found["crd"] * float("nan")} if late else found
 
     monkeypatch.setattr(ClipKD, "batch_losses", poisoned)
     line = last_line(command("train", recipe, "--out", "run"))

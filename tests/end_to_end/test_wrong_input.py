@@ -50,6 +50,7 @@ TRAIN = [
     (["task.mask_ration=0.5"], ["mask_ration", "'mask_ratio'"]),
     (["task.mask_ratio=lots"], ["mask_ratio", "'lots'"]),
     (["task.method=lit", "task.weights={task: 1}"], ["lit", "image_tower"]),
+    (["paper=clip_kd/vit_t16"], ["paper", "'vit_t16'", "'vit_t16_from_"]),
     (["compare=[techer]"], ["`compare.0`", "'teacher'"]),
     (["evaluate=[{suite: retrievel}]"], ["`evaluate.0.suite`", "'retrieval'"]),
     (["evaluate=[{suite: retrieval}]"], ["`evaluate.0.data`"]),

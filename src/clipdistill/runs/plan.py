@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from clipdistill.engine.forecast import DryTeacher, time_step
+from clipdistill.engine.forecast import DryTeacher, forward_flops, time_step
 from clipdistill.errors import UserError
 from clipdistill.evaluate.cost import model_cost
 from clipdistill.runs.wiring import Parts, TeacherState
@@ -73,6 +73,7 @@ def make_plan(parts: Parts, out: Path, runs: int = 1) -> Plan:
     if recipe.task.method == "lit" and teachers:
         task.teachers = (DryTowers(tower_widths(parts.student)),)
     step = time_step(task, batch, parts.ranks, settings)
+    flops = forward_flops(task, batch, parts.ranks)
     cost = model_cost(parts.student, device=device, batch_size=2, repeats=1)
     steps = min(loader.steps_per_epoch * settings.epochs, settings.max_steps or math.inf)
     # With a worker, loading hides behind the step; without one it comes on top.
@@ -100,7 +101,7 @@ def make_plan(parts: Parts, out: Path, runs: int = 1) -> Plan:
         cache_seconds=cache_seconds,
         memory_bytes=step["memory_bytes"],
         disk_bytes=disk,
-        flops_per_pair=cost["flops_per_pair"],
+        flops_per_pair=flops,
     )
 
 

@@ -18,6 +18,7 @@ from clipdistill.files import write_json
 from clipdistill.models import load_model
 from clipdistill.recipe import Recipe
 from clipdistill.report import build_report
+from clipdistill.report.paper import paper_table
 from clipdistill.runs.caching import write_stores
 from clipdistill.runs.evaluation import check_suites, evaluate_models, open_evaluation, run_examples
 from clipdistill.runs.folder import RunFolder
@@ -72,6 +73,8 @@ def _prepare(recipe: Recipe, ranks: Ranks, out: Path) -> tuple[Parts, Plan]:
     """Open everything, check it, and show the plan: all that can go wrong early does so here."""
     check_suites(recipe)
     require_trackers(recipe.train.trackers)
+    if recipe.paper is not None:
+        paper_table(recipe.paper)  # the report will ask for it
     seed_everything(recipe.seed, ranks.rank)
     parts = open_parts(recipe, ranks)
     check_left_out(parts.mixture, recipe.data.max_bad_share)
