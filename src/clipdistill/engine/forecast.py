@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.gradient_cache import backward, frozen_statistics
 from clipdistill.engine.throughput import peak_memory
+from clipdistill.models.measures import counted_flops
 from clipdistill.recipe import TrainSpec
 from clipdistill.tasks.base import Task
 
@@ -57,6 +58,16 @@ def time_step(
             task.zero_grad(set_to_none=True)
     moments = 2 * sum(t.parameter.numel() * t.parameter.element_size() for t in task.trainable())
     return {"seconds": best, "memory_bytes": peak_memory(ranks.device) + moments}
+
+
+def forward_flops(task: Task, batch: Mapping[str, Any], ranks: Ranks, pairs: int = 8) -> float:
+    """Forward FLOPs a pair that a step really spends on the student: towers whose features are kept cost nothing."""
+    part = {k: v[:pairs].to(ranks.device) for k, v in batch.items() if isinstance(v, Tensor)}
+    with no_trace(task, ranks.device), torch.no_grad():
+        task.encode(part)  # what a locked tower keeps is kept after this
+        with counted_flops() as counter:
+            task.encode(part)
+    return float(counter.get_total_flops()) / len(part["sample"])
 
 
 @contextmanager

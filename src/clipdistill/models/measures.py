@@ -54,13 +54,20 @@ def flops_per_pair(model: DualEncoder) -> int:
     was_training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        with _plain_attention(), FlopCounterMode(display=False) as counter:
+        with counted_flops() as counter:
             model.encode_image(pixels)
             model.encode_text(tokens)
     finally:
         for module in was_training:
             module.training = True
     return int(counter.get_total_flops())
+
+
+@contextmanager
+def counted_flops() -> Iterator[FlopCounterMode]:
+    """Count the floating-point operations of what runs inside."""
+    with _plain_attention(), FlopCounterMode(display=False) as counter:
+        yield counter
 
 
 @contextmanager
