@@ -1,4 +1,4 @@
-"""The documentation is true: its links, commands, recipes, examples, and the functions and tests that it names exist."""
+"""The documentation is true: links, commands, recipes and examples work; the functions and tests it names exist."""
 
 from __future__ import annotations
 
