@@ -34,12 +34,10 @@ $(READY): requirements.lock pyproject.toml
 		rm -rf $(VENV); \
 		"$$python" -m venv $(VENV); \
 	fi
-	@echo "setup: installing `grep -c '==' requirements.lock` locked packages; the first time this takes minutes and about 6 GB"
-	@$(PIP) --log $(VENV)/install.log install --progress-bar off --require-hashes -r requirements.lock \
-		|| { echo "setup: pip failed; all that it did is in $(VENV)/install.log" >&2; exit 1; }
+	@echo "setup: installing `grep -c '==' requirements.lock` locked packages; the first time this takes some minutes, silently, and 6 GB"
+	@$(PIP) install --require-hashes -r requirements.lock
 	@echo "setup: installing clipdistill itself, editable"
-	@$(PIP) --log $(VENV)/install.log install --no-deps --no-build-isolation -e . \
-		|| { echo "setup: pip failed; all that it did is in $(VENV)/install.log" >&2; exit 1; }
+	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $(READY)
 	@echo "setup: done; the command is $(BIN)/clipdistill"
 
