@@ -269,3 +269,12 @@ def test_reading_settings_of_what_is_no_world(made: Path, tmp_path: Path) -> Non
     (tmp_path / "world.json").write_text(json.dumps({**content, "petri_world": 99}))
     with pytest.raises(UserError, match="version 99"):
         world_settings(tmp_path)
+
+
+def test_a_world_in_more_formats_will_do(tmp_path: Path) -> None:
+    options = {"images": 2, "val": 1, "test": 1, "image_size": 16}
+    write_world(tmp_path / "w", formats=("karpathy", "csv"), **options)
+    again = write_world(tmp_path / "w", formats=("csv",), **options)
+    assert again["reused"] and set(world_settings(tmp_path / "w").formats) == {"karpathy", "csv"}
+    with pytest.raises(UserError, match="formats"):
+        write_world(tmp_path / "w", formats=("csv", "coco"), **options)

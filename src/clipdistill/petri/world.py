@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def write_world(
         zero_shot: pictures of each zero-shot class.
         device: where to render; pictures from other devices may differ in the last bit of a pixel.
 
-    A folder that already holds a world with the same options is left as it is and described.
+    A folder that already holds a world with the same options, in these formats or more, is left as it is and described.
 
     Raises:
         UserError: a bad option; `path` holds another world or other files, or can't be written; the disk is full.
@@ -79,17 +80,19 @@ def write_world(
         zero_shot=zero_shot,
     )
     folder = Path(path)
-    if _already_there(folder, settings):
-        return {**describe(settings), "path": str(folder), "reused": True}
+    there = _already_there(folder, settings)
+    if there is not None:
+        return {**describe(there), "path": str(folder), "reused": True}
     try:
         with _whole_folder(folder) as target:
             _write(target, settings, progress or (lambda done, total: None), device)
             write_json(target / "world.json", describe(settings))
     except UserError:
-        if not _already_there(folder, settings):
+        there = _already_there(folder, settings)
+        if there is None:
             raise
         # Another process wrote the same world meanwhile (every rank of a run may ask for it): use that one.
-        return {**describe(settings), "path": str(folder), "reused": True}
+        return {**describe(there), "path": str(folder), "reused": True}
     return {**describe(settings), "path": str(folder), "reused": False}
 
 
@@ -102,21 +105,24 @@ def world_pictures(settings: WorldSettings) -> Iterator[Picture]:
             number += 1
 
 
-def _already_there(folder: Path, settings: WorldSettings) -> bool:
+def _already_there(folder: Path, settings: WorldSettings) -> WorldSettings | None:
+    """The settings of the world that lies there, when it is the one wanted, perhaps in more formats."""
     if not folder.exists():
-        return False
+        return None
     if not folder.is_dir():
         raise UserError(f"{folder}: is a file, not a folder; choose another folder for the petri world")
     if (folder / "world.json").exists():
         found = world_settings(folder)
+        if set(settings.formats) <= set(found.formats):
+            settings = replace(settings, formats=found.formats)
         if found == settings:
-            return True
+            return found
         names = [name for name in settings.__dataclass_fields__ if getattr(found, name) != getattr(settings, name)]
         differs = ", ".join(f"{n} is {getattr(found, n)!r}, not {getattr(settings, n)!r}" for n in names)
         raise UserError(f"{folder}: holds another petri world ({differs}); delete it or choose another folder")
     if any(folder.iterdir()):
         raise UserError(f"{folder}: holds files that are no petri world; choose an empty or new folder")
-    return False
+    return None
 
 
 def _write(target: Path, settings: WorldSettings, progress: Progress, device: str) -> None:

@@ -58,7 +58,7 @@ def open_imagefolder(
             if keep is None or image in keep:
                 rows.append(Row(image, image, captions, label))
     not_empty(rows, root, skipped, "pictures in class folders")
-    default = f"{Path(path).name}-{split}" if split else root.name
+    default = f"{Path(path).resolve().name}-{split}" if split else root.resolve().name
     return TableSource(name or default, root, rows, skipped, tuple(names))
 
 
