@@ -14,7 +14,6 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
 .PHONY: help setup quickstart test lint types bench pictures clean
@@ -25,7 +24,7 @@ help:
 
 setup: $(READY)
 
-# The stamp is the last thing written, so an installation that was interrupted is taken up again.
+# The stamp is written last, so a set-up that was interrupted is tried again.
 $(READY): requirements.lock pyproject.toml
 	@set -e; \
 	if ! $(BIN)/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; then \
@@ -34,10 +33,9 @@ $(READY): requirements.lock pyproject.toml
 		rm -rf $(VENV); \
 		"$$python" -m venv $(VENV); \
 	fi
-	@echo "setup: installing `grep -c '==' requirements.lock` locked packages; the first time this takes some minutes, silently, and 6 GB"
-	@$(PIP) install --require-hashes -r requirements.lock
+	@sh .ci/install-locked $(BIN)/python
 	@echo "setup: installing clipdistill itself, editable"
-	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip --disable-pip-version-check -qq install --no-deps --no-build-isolation -e .
 	@touch $(READY)
 	@echo "setup: done; the command is $(BIN)/clipdistill"
 

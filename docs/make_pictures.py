@@ -49,9 +49,9 @@ def imports() -> list[Import]:
     for file in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             for module in _modules(node):
-                parts = module.split(".")
+                parts, line = module.split("."), getattr(node, "lineno", 0)
                 if parts[0] == "clipdistill" and len(parts) > 1 and parts[1] != part_of(file):
-                    found.append(Import(str(file.relative_to(SOURCE)), node.lineno, part_of(file), parts[1]))
+                    found.append(Import(str(file.relative_to(SOURCE)), line, part_of(file), parts[1]))
     return found
 
 
@@ -94,7 +94,8 @@ def draw(path: Path) -> None:
     for level in range(len(floors)):
         shade = "#f3f5f7" if level % 2 else "#fafbfc"
         axes.add_patch(plt.Rectangle((0, level * 1.25 - 0.6), width, 1.22, color=shade, zorder=0))
-    colours = dict(zip(("cli", "__init__", "runs", "engine", "tasks", "report"), plt.cm.tab10.colors, strict=False))
+    palette = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    colours = dict(zip(("cli", "__init__", "runs", "engine", "tasks", "report"), palette, strict=False))
     for part, target in arrows():
         (x, y), (u, v) = places[part], places[target]
         span = max(abs(y - v) / 1.25, 1)
