@@ -95,6 +95,7 @@ def report(
     """Set runs side by side: Markdown and one HTML page."""
     from clipdistill.report import build_report
 
+    runs = list({run.resolve(): run for run in runs}.values())  # a run given twice is not two seeds
     for path in build_report(runs, out):
         print(path)
     _show(runs)
@@ -158,10 +159,13 @@ def doctor() -> None:
     run_doctor()
 
 
-def _show(runs: list[Path]) -> None:
-    from clipdistill.report import print_table
+def _show(runs: Sequence[Path]) -> None:
+    from rich.console import Console
 
-    print_table(runs)
+    from clipdistill.report.terminal import print_table
+
+    known_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    print_table(runs, Console(width=None if known_width else 140))  # a pipe has no width, and 80 would cut names up
 
 
 def _options(pairs: list[str] | None) -> dict[str, Any]:
