@@ -161,3 +161,27 @@ def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
 def test_tensorboard_when_asked(tmp_path: Path) -> None:
     trainer(tmp_path / "run", trackers=["tensorboard"]).fit()
     assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
+
+
+def test_bad_samples_met_again_after_resuming_are_listed_once(tmp_path: Path) -> None:
+    bad = {2: [{"id": "a/2", "reason": "truncated"}], 3: [{"id": "a/3", "reason": "lying"}]}
+    with pytest.raises(KeyboardInterrupt):  # after a/3 was met and before the next checkpoint
+        trainer(tmp_path / "run", TinyLoader(bad=bad), samples=1000).fit(on_step=stop_at(4))
+    trainer(tmp_path / "run", TinyLoader(bad=bad), samples=1000).fit(resume=True)
+    lines = (tmp_path / "run" / "bad_samples.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["a/2", "a/3"]
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    made = trainer(tmp_path / "run", checkpoint_every=3)
+
+    def poison(step: int) -> None:
+        if step == 5:
+            made.task.student.words.weight.data[0, 0] = float("inf")
+            with pytest.raises(UserError, match=r"`student.words.weight` has values that are not finite"):
+                made.save()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(on_step=poison)
+    assert [path.name for path in list_checkpoints(made.checkpoints)] == ["step-00000003.pt"]

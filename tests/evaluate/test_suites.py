@@ -140,3 +140,15 @@ def test_another_seed_asks_other_questions(model, world):
         for seed in range(6)
     }
     assert len(asked) > 1
+
+
+def test_a_karpathy_file_without_a_split_means_its_test_split(tmp_path) -> None:
+    from clipdistill.evaluate.sources import open_sources
+    from clipdistill.petri import write_world
+
+    world = tmp_path / "world"
+    write_world(world, images=5, val=1, test=3, formats=("karpathy",))
+    path = str(world / "dataset_petri.json")
+    for data in (path, f"karpathy:{path}", {"format": "karpathy", "path": path}):
+        assert [len(source) for source in open_sources(data).values()] == [3]
+    assert [len(source) for source in open_sources(f"{path}@train").values()] == [5]

@@ -164,7 +164,13 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of this moment; every rank takes part."""
-        random_states = self.ranks.objects(all_states())
+        broken = [item.name for item in self.task.trainable() if not bool(item.parameter.isfinite().all())]
+        if broken:
+            raise UserError(
+                f"step {self.step}: `{broken[0]}` has values that are not finite; nothing was saved and the checkpoints "
+                f"in {self.checkpoints} are from before it. Lower train.lr or set train.clip_norm"
+            )
+        random_states, bad = self.ranks.objects(all_states()), self.ranks.objects(self.bad)
         if self.ranks.is_main:
             state = {
                 "recipe": self.recipe.model_dump(mode="json"),
@@ -172,7 +178,7 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "average": self.average.values if self.average else None,
                 "random": random_states,
-                "bad": self.bad,
+                "bad": bad,
                 "sums": dict(self._sums),
             }
             save_checkpoint(self.checkpoints, self.step, state, self.settings.keep_checkpoints)
@@ -188,7 +194,9 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.values = {k: v.to(self.ranks.device) for k, v in state["average"].items()}
-        self.step, self.bad, self._sums = state["step"], state["bad"], state["sums"]
+        self.step, self._sums = state["step"], state["sums"]
+        self._write_bad(state["bad"][self.ranks.rank], "w")  # the file may hold more, met after the checkpoint
+        self.bad = state["bad"][self.ranks.rank]
         restore_all_states(state["random"][self.ranks.rank])
 
     def _batches(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -223,15 +231,19 @@ class Trainer:
         if not new:
             return
         self.bad.update(new)
-        path = self.folder / ("bad_samples.jsonl" if self.ranks.is_main else f"bad_samples.{self.ranks.rank}.jsonl")
-        with open(path, "a", encoding="utf-8") as handle:
-            handle.writelines(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in new.items())
+        path = self._write_bad(new, "a")
         limit = self.recipe.data.max_bad_share
         if self.samples and len(self.bad) > limit * self.samples:
             raise UserError(
                 f"{path}: {len(self.bad)} of {self.samples} samples can't be read, more than data.max_bad_share = "
                 f"{limit:g}; mend them (the file lists each with its reason) or raise the share"
             )
+
+    def _write_bad(self, found: Mapping[str, str], mode: str) -> Path:
+        path = self.folder / ("bad_samples.jsonl" if self.ranks.is_main else f"bad_samples.{self.ranks.rank}.jsonl")
+        with open(path, mode, encoding="utf-8") as handle:
+            handle.writelines(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in found.items())
+        return path
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

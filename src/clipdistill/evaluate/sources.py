@@ -31,19 +31,21 @@ class Subset:
 def open_sources(data: Mapping[str, Any] | str | Path, name: str | None = None) -> dict[str, Any]:
     """Open one source (a spec, a path, "format:path@split") or several by name, and return them by name.
 
-    A spec may hold `count`: that many samples are then drawn, the same ones every time.
+    A spec may hold `count`: that many samples are then drawn, the same ones every time. A Karpathy file without a split
+    means its test split here.
 
     Raises:
         UserError: neither of these, or what `open_source` raises.
     """
-    from clipdistill.data.sources import open_source
+    from clipdistill.data.sources import open_source, parse_shorthand
 
     if not isinstance(data, Mapping):
-        source = open_source(str(data))
-        return {name or source.name: source}
+        data = parse_shorthand(str(data))
     if "format" in data or "path" in data:
         spec = dict(data)
         count = spec.pop("count", None)
+        if spec.get("format") == "karpathy":
+            spec.setdefault("split", "test")  # a model is measured on what it wasn't trained on
         source = open_source(spec)
         if count is not None:
             if count > len(source):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,9 @@ def finish(recipe: Recipe, run: RunFolder, parts: Parts) -> None:
     models: dict[str, tuple[str, Any]] = {}
     if "teacher" in recipe.compare:
         for state in parts.teachers:
-            if state.model is not None and recipe.task.method != "lit":
+            if state.missing is not None:
+                print(f"teacher not evaluated: {state.missing}", file=sys.stderr)
+            elif recipe.task.method != "lit":
                 role = "teacher" if len(parts.teachers) == 1 else f"teacher {state.index + 1}"
                 models[role] = (state.spec.label, state.model)
     if "base" in recipe.compare:

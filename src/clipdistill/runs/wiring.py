@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from clipdistill.data import AugmentPlan, ImageView, Loader, Mixture, open_source
+from clipdistill.data.sources.base import NOT_A_PICTURE
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError, nearest
@@ -122,6 +123,7 @@ class TeacherState:
     index: int
     model: Any | None
     store: TeacherStore | None = None
+    missing: UserError | None = None  # why there is no live model
 
     @property
     def to_cache(self) -> bool:
@@ -142,12 +144,17 @@ class Parts:
     bad: dict[str, str] = field(default_factory=dict)
 
     def leave_out_bad(self) -> None:
-        """Take the samples that a teacher could not read out of the mixture: there are no targets for them."""
+        """Take the samples that a teacher could not read out of the mixture: there are no targets for them.
+
+        They are noted in `bad`, with those that the sources left out when they were opened.
+        """
+        self.bad |= {one: why for one, why in self.mixture.skipped if why != NOT_A_PICTURE}
         for state in self.teachers:
             if state.store is not None:
-                self.bad |= {one: why for one, why in state.store.bad.items() if one in set(self.mixture.ids)}
-        if self.bad:
-            self.mixture = self.mixture.without(self.bad)
+                ids = set(self.mixture.ids)
+                unread = {one: why for one, why in state.store.bad.items() if one in ids}
+                self.mixture = self.mixture.without(unread) if unread else self.mixture
+                self.bad |= unread
 
     def make_teachers(self) -> list[Teacher]:
         """Teachers as the task takes them; stores must be written by now."""
@@ -240,7 +247,7 @@ def open_teacher(spec: TeacherSpec, index: int, recipe: Recipe, student: Any) ->
     except UserError as error:
         if not has_store(spec):
             raise UserError(f"`teachers.{index}`: {error}") from error
-        return TeacherState(spec, index, None)
+        return TeacherState(spec, index, None, missing=error)
 
 
 def require_weights(name: str) -> None:
