@@ -167,8 +167,8 @@ class Trainer:
         broken = [item.name for item in self.task.trainable() if not bool(item.parameter.isfinite().all())]
         if broken:
             raise UserError(
-                f"step {self.step}: `{broken[0]}` has values that are not finite; nothing was saved and the checkpoints "
-                f"in {self.checkpoints} are from before it. Lower train.lr or set train.clip_norm"
+                f"step {self.step}: `{broken[0]}` has values that are not finite; nothing was saved and the "
+                f"checkpoints in {self.checkpoints} are from before it. Lower train.lr or set train.clip_norm"
             )
         random_states, bad = self.ranks.objects(all_states()), self.ranks.objects(self.bad)
         if self.ranks.is_main:
