@@ -3,8 +3,8 @@
     clipdistill train petri/teacher --out runs/petri-teacher
     python scripts/ship_teacher.py runs/petri-teacher petri-teacher
 
-`provenance.json` holds the recipe as resolved, the seed, the world, the versions, and the metrics of the weights as they
-are shipped (rounded to half precision), measured again on the held-out pictures of the run's world.
+`provenance.json` holds the recipe as resolved, the seed, the world, the versions, and the metrics of the weights as
+they are shipped (rounded to half precision), measured again on the held-out pictures of the run's world.
 """
 
 from __future__ import annotations

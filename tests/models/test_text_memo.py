@@ -1,4 +1,4 @@
-"""A locked text tower is asked once per text, gives the same bits in any company, and tensors that can be trained on."""
+"""A locked text tower is asked once per text, gives the same bits in any company, and tensors fit to train on."""
 
 from __future__ import annotations
 
