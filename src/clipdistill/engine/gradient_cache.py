@@ -1,8 +1,8 @@
 """The gradient cache: the gradient of a loss over the whole batch, with the memory of a micro-batch.
 
-Gao et al. 2021 (GradCache): encode micro-batches without a graph, take the batch losses' gradients at the cached
-features, encode again with a graph and push those gradients through. Sample losses join in the second pass. With one
-micro-batch there is one pass, which is plain training.
+GradCache (2021): encode micro-batches without a graph, take the batch losses' gradients at the cached features, encode
+again with a graph and push those gradients through. Sample losses join in the second pass. With one micro-batch there
+is one pass, which is plain training.
 """
 
 from __future__ import annotations

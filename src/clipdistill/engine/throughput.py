@@ -13,8 +13,8 @@ class Throughput:
     """Counts samples between two readings.
 
     Args:
-        flops_per_sample: forward FLOPs of the student for one pair; a training step counts three times that (Kaplan et
-            al. 2020), whatever the gradient cache or checkpointing computes again.
+        flops_per_sample: forward FLOPs of the student for one pair; a training step counts three times that
+            (the usual estimate), whatever the gradient cache or checkpointing computes again.
         peak: FLOP/s that the device reaches on a large matrix product (see `matmul_peak`).
     """
 

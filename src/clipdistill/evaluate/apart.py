@@ -1,8 +1,8 @@
 """Zero-shot results of seen and unseen classes: each among its own classes, and each among all classes together.
 
 Classifying unseen classes only among themselves is the easier question; among all classes a model that favours what it
-was trained on is found out (generalised zero-shot; Xian et al. 2018, section 3). Both are given, with the harmonic mean
-of the mean per-class accuracies for the latter.
+was trained on is found out (generalised zero-shot, as in the comprehensive evaluation of zero-shot learning of 2018).
+Both are given, with the harmonic mean of the mean per-class accuracies for the latter.
 """
 
 from __future__ import annotations

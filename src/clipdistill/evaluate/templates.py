@@ -16,7 +16,7 @@ def load_templates(name: str | Path | Sequence[str]) -> tuple[str, ...]:
     """Return prompt templates, each with one `{}` where the class name goes.
 
     Args:
-        name: `"plain"`; `"openai"`, the ensemble of 80 that CLIP (Radford et al. 2021) uses for ImageNet, as open_clip
+        name: `"plain"`; `"openai"`, the ensemble of 80 that CLIP (2021) uses for ImageNet, as open_clip
             carries it; `"petri"`, for the petri world's class names; a text file with one template a line; or the
             templates themselves.
 

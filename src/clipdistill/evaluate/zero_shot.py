@@ -1,4 +1,4 @@
-"""Zero-shot classification (Radford et al. 2021, section 3.1): class embeddings from prompts, and how they classify."""
+"""Zero-shot classification (CLIP, section 3.1): class embeddings from prompts, and how they classify."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TinyCLIP's affinity mimicking (Wu et al., ICCV 2023)."""
+"""TinyCLIP's affinity mimicking (ICCV 2023)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The distillation losses of CLIP-KD (Yang et al., CVPR 2024): CRD, FD, MFD, ICL, GD and AFD.
+"""The distillation losses of CLIP-KD (CVPR 2024): CRD, FD, MFD, ICL, GD and AFD.
 
 All take un-normalised features [B, D] and normalise them inside. Scales are exponentiated already: they multiply
 cosines (scale = 1 / temperature). Whatever belongs to a teacher is detached here, so that no loss can train one.

@@ -24,7 +24,7 @@ def info_nce(image: Tensor, text: Tensor, logit_scale: Tensor | float, *, chunk:
     Raises:
         ValueError: shapes that don't fit.
 
-    Source: CLIP (Radford et al. 2021), figure 3; equations 1-3 of CLIP-KD.
+    Source: CLIP (2021), figure 3; equations 1-3 of CLIP-KD.
     """
     image, text = unit_pair(image, text)
     scale = as_scale(logit_scale, image)
@@ -53,7 +53,7 @@ def sigmoid_loss(
     Returns:
         Scalar: summed over the texts, averaged over the images, as in the paper.
 
-    Source: SigLIP (Zhai et al. 2023), section 3.2 and algorithm 1.
+    Source: SigLIP (2023), section 3.2 and algorithm 1.
     """
     image, text = unit_pair(image, text)
     scale = as_scale(logit_scale, image)

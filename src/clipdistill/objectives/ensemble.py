@@ -1,4 +1,4 @@
-"""Distillation from several stored teachers: MobileCLIP's dataset reinforcement (Vasu et al., CVPR 2024)."""
+"""Distillation from several stored teachers: MobileCLIP's dataset reinforcement (CVPR 2024)."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from clipdistill.tasks.contrastive import Contrastive
 
 
 class LockedTuning(Contrastive):
-    """Contrastive training of a JoinedEncoder's projections (LiT, Zhai et al. 2022, with both towers locked).
+    """Contrastive training of a JoinedEncoder's projections (LiT, 2022, with both towers locked).
 
     The tower features are the task's teacher targets: live they are computed each step, stored (`features: tower`)
     a step costs two matrix products.
