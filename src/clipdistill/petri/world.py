@@ -158,12 +158,25 @@ def _draw(target: Path, work: Sequence[tuple[str, Scene]], size: int, progress: 
     for parent in sorted({(target / name).parent for name, _ in work}):
         parent.mkdir(parents=True, exist_ok=True)
     step = max(1, min(_CHUNK, _CHUNK * 64**2 // size**2))
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool, _one_torch_thread():
         for start in range(0, len(work), step):
             part = work[start : start + step]
             drawn = render([scene for _, scene in part], size, device).permute(0, 2, 3, 1).cpu().numpy()
             list(pool.map(_save, (target / name for name, _ in part), drawn))
             progress(start + len(part), len(work))
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Draw with one thread: a chunk is small, and on a busy machine threads spend longer waiting for one another."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

@@ -17,6 +17,8 @@ from clipdistill.report.words import headline
 
 STYLES = {"teacher": "magenta", "control": "yellow", "base": "yellow", "student": "bold cyan"}
 
+SHORT = {"pictures": "n", "harmonic mean of seen and unseen": "harmonic mean"}
+
 
 def print_table(runs: str | Path | Sequence[str | Path], console: Console | None = None) -> None:
     """Print what was measured in one or several RUN folders, side by side, and what it means.
@@ -38,13 +40,14 @@ def print_table(runs: str | Path | Sequence[str | Path], console: Console | None
 
 
 def _rich(found: Table, title: str) -> RichTable:
-    table = RichTable(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False)
+    # As narrow as can be: in 80 columns only the data set's name may wrap.
+    table = RichTable(title=Text(title, style="bold"), title_justify="left", box=None, padding=(0, 1, 0, 0))
     for place, name in enumerate(found.header):
         table.add_column(
-            Text(name),
+            Text(SHORT.get(name, name.replace("gain over ", "gain over\n").replace("kept of ", "kept of\n"))),
             justify="right" if place >= found.numbers else "left",
             style=STYLES.get(name, ""),
-            no_wrap=place >= found.numbers,
+            no_wrap=place > 0,
         )
     previous = None
     for cells in found.rows:
@@ -57,4 +60,4 @@ def _rich(found: Table, title: str) -> RichTable:
 def _cell(value: str, name: str, repeated: bool) -> Text:
     gain = name.startswith("gain over")
     style = "green" if gain and value.startswith("+") else "red" if gain and value[:1] == "\N{MINUS SIGN}" else ""
-    return Text("" if repeated else value, style=style)
+    return Text("" if repeated else SHORT.get(value, value), style=style)

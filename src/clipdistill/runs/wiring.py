@@ -280,6 +280,13 @@ def open_store(state: TeacherState, recipe: Recipe, mixture: Mixture, plan: Augm
         return
     state.store = TeacherStore.open(str(state.spec.store))
     lit = recipe.task.method == "lit"
+    if state.model is None and state.store.meta["teacher"] != state.spec.label:
+        # Without the weights there is no fingerprint to compare; the name is what is left.
+        made = state.store.meta["teacher"]
+        raise UserError(
+            f"`teachers.{state.index}`: {state.spec.store} was written by {made!r}, not {state.spec.label!r}, whose weights "
+            "aren't here to compare; name the store's teacher, or give another store"
+        )
     own = None if state.model is None else tower_fingerprint(state.model) if lit else fingerprint(state.model)
     sources = {source.name: source.fingerprint() for source in mixture.sources}
     state.store.check(teacher_fingerprint=own, plan_fingerprint=plan.fingerprint(), ids=mixture.ids, sources=sources)
