@@ -284,8 +284,8 @@ def open_store(state: TeacherState, recipe: Recipe, mixture: Mixture, plan: Augm
         # Without the weights there is no fingerprint to compare; the name is what is left.
         made = state.store.meta["teacher"]
         raise UserError(
-            f"`teachers.{state.index}`: {state.spec.store} was written by {made!r}, not {state.spec.label!r}, whose weights "
-            "aren't here to compare; name the store's teacher, or give another store"
+            f"`teachers.{state.index}`: {state.spec.store} was written by {made!r}, not {state.spec.label!r}, whose "
+            "weights aren't here to compare; name the store's teacher, or give another store"
         )
     own = None if state.model is None else tower_fingerprint(state.model) if lit else fingerprint(state.model)
     sources = {source.name: source.fingerprint() for source in mixture.sources}
