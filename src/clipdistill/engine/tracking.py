@@ -94,6 +94,7 @@ class Meter:
         self.label, self.total, self.done = label, max(total, 1), done
         self._first, self._start, self._every, self._last = done, time.perf_counter(), every, time.perf_counter()
         self._quiet = quiet or os.environ.get("CLIPDISTILL_QUIET") == "1"
+        self._note = ""
         self._bar: Progress | None = None
         if not self._quiet and sys.stderr.isatty():
             self._bar = Progress(
@@ -107,14 +108,15 @@ class Meter:
     def advance(self, count: int = 1, note: str = "") -> None:
         """`count` more are done; `note` is shown beside the bar."""
         self.done += count
+        self._note = note or self._note
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, note=note)
+            self._bar.update(self._task, completed=self.done, note=self._note)
         elif not self._quiet and (time.perf_counter() - self._last > self._every or self.done >= self.total):
             self._last = time.perf_counter()
             spent = self._last - self._start
             left = spent / max(self.done - self._first, 1) * (self.total - self.done)
             print(
-                f"{self.label}: {self.done}/{self.total}, {spent:.0f} s, {left:.0f} s left  {note}",
+                f"{self.label}: {self.done}/{self.total}, {spent:.0f} s, {left:.0f} s left  {self._note}",
                 file=sys.stderr,
                 flush=True,
             )

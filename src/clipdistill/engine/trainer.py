@@ -121,7 +121,10 @@ class Trainer:
                     sums.clear()
                     if metrics is not None:
                         metrics.log(line)
-                    note = f"loss {line['loss']:.3f}, {line['samples_per_second']:.0f} pairs/s"
+                    note = (
+                        f"loss {line['loss']:.3f}, {line['samples_per_second']:.0f} pairs/s, MFU {line['mfu']:.0%}, "
+                        f"{line['peak_memory_mb']:,.0f} MB"
+                    )
                     meter.advance(0, note)
                 meter.advance(1)
                 stop = self.ranks.any(self._stop)
