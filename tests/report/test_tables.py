@@ -155,3 +155,16 @@ def test_mistakes_get_one_line(tmp_path, make_run):
     (run / "evaluation.json").write_text(json.dumps({"models": {"student": {"results": [{"evaluator": "x"}]}}}))
     with pytest.raises(UserError, match="models.student can't be understood"):
         read_run(run)
+
+
+def test_a_gain_that_chance_could_make_stands_in_brackets() -> None:
+    from clipdistill.report.content import _gain
+    from clipdistill.report.tables import Row, Summary
+
+    def row(*gains: float) -> Row:
+        student = Summary(tuple(0.5 + gain for gain in gains))
+        return Row("retrieval", "d", "1000", 1000, "text_to_image/map", {"student": student}, Summary(gains), {})
+
+    assert _gain(row(0.12, 0.13, 0.14)) == "+13.0 ± 1.0"
+    assert _gain(row(0.12, -0.13, 0.14)).startswith("(+4.3")
+    assert _gain(row(0.02)) == "(+2.0)" and _gain(row(0.2)) == "+20.0"

@@ -11,7 +11,7 @@ from clipdistill.errors import UserError
 from clipdistill.report.paper import PaperTable, paper_table
 from clipdistill.report.records import RunRecord
 from clipdistill.report.tables import Group, Row
-from clipdistill.report.words import amount, headline_rows, percent, points
+from clipdistill.report.words import amount, headline_rows, percent, points, uncertain
 
 COST_LABELS = {
     "parameters": "parameters",
@@ -41,10 +41,19 @@ def metric_table(group: Group) -> Table:
     for row in group.rows:
         cells = [row.data, row.items, row.label]
         cells += [percent(row.values.get(role)) or NO_MODEL for role in group.roles]
-        cells += [points(row.gain) or NO_MODEL] if group.reference else []
+        cells += [_gain(row)] if group.reference else []
         cells += [f"{100 * row.kept[role].mean:.0f} %" if role in row.kept else NO_MODEL for role in kept if role]
         rows.append(cells)
     return Table(header, rows, numbers=3)
+
+
+UNITS = "Per cent; gains in points, in brackets where chance alone could make them; ties count against the model."
+
+
+def _gain(row: Row) -> str:
+    """A gain, in brackets where chance alone could make it: so it is neither green nor red."""
+    gain = points(row.gain) or NO_MODEL
+    return f"({gain})" if row.gain is not None and uncertain(row) and gain != "0.0" else gain
 
 
 def cost_table(group: Group) -> Table:
