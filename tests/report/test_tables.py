@@ -158,13 +158,13 @@ def test_mistakes_get_one_line(tmp_path, make_run):
 
 
 def test_a_gain_that_chance_could_make_stands_in_brackets() -> None:
-    from clipdistill.report.content import _gain
+    from clipdistill.report.content import gain_text
     from clipdistill.report.tables import Row, Summary
 
     def row(*gains: float) -> Row:
         student = Summary(tuple(0.5 + gain for gain in gains))
         return Row("retrieval", "d", "1000", 1000, "text_to_image/map", {"student": student}, Summary(gains), {})
 
-    assert _gain(row(0.12, 0.13, 0.14)) == "+13.0 ± 1.0"
-    assert _gain(row(0.12, -0.13, 0.14)).startswith("(+4.3")
-    assert _gain(row(0.02)) == "(+2.0)" and _gain(row(0.2)) == "+20.0"
+    assert gain_text(row(0.12, 0.13, 0.14)) == "+13.0 ± 1.0"
+    assert gain_text(row(0.12, -0.13, 0.14)).startswith("(+4.3")
+    assert gain_text(row(0.02)) == "(+2.0)" and gain_text(row(0.2)) == "+20.0"

@@ -41,7 +41,7 @@ def metric_table(group: Group) -> Table:
     for row in group.rows:
         cells = [row.data, row.items, row.label]
         cells += [percent(row.values.get(role)) or NO_MODEL for role in group.roles]
-        cells += [_gain(row)] if group.reference else []
+        cells += [gain_text(row)] if group.reference else []
         cells += [f"{100 * row.kept[role].mean:.0f} %" if role in row.kept else NO_MODEL for role in kept if role]
         rows.append(cells)
     return Table(header, rows, numbers=3)
@@ -50,7 +50,7 @@ def metric_table(group: Group) -> Table:
 UNITS = "Per cent; gains in points, in brackets where chance alone could make them; ties count against the model."
 
 
-def _gain(row: Row) -> str:
+def gain_text(row: Row) -> str:
     """A gain, in brackets where chance alone could make it: so it is neither green nor red."""
     gain = points(row.gain) or NO_MODEL
     return f"({gain})" if row.gain is not None and uncertain(row) and gain != "0.0" else gain

@@ -12,7 +12,7 @@ import yaml
 from clipdistill.report import content, figures
 from clipdistill.report.content import Table
 from clipdistill.report.tables import Group, Row
-from clipdistill.report.words import headline, headline_rows, percent, points
+from clipdistill.report.words import headline, headline_rows, percent
 
 STYLE = Path(__file__).with_name("page.css")
 
@@ -109,8 +109,8 @@ def _card(row: Row, group: Group) -> str:
             )
     gain = ""
     if row.gain is not None:
-        kind = _sign("gain", points(row.gain))
-        gain = f"<p class='gain{kind}'>{escape(points(row.gain))} points over the {escape(group.reference)}</p>"
+        text = content.gain_text(row)
+        gain = f"<p class='gain{_sign('gain', text)}'>{escape(text)} points over the {escape(group.reference)}</p>"
     return f"<div class=card><h4>{escape(row.label)} <small>{escape(row.data)}</small></h4>{''.join(bars)}{gain}</div>"
 
 
