@@ -125,12 +125,18 @@ def _hub_image_state(tower: str) -> dict[str, torch.Tensor]:
 
 def fill_text_tower(transformer: nn.Module, text_tower: str) -> None:
     from transformers import AutoModel
+    from transformers.utils import logging
 
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a bar for a tenth of a second
     try:
         whole = AutoModel.from_pretrained(text_tower)
     except Exception as error:
         advice = "copy model.safetensors into it" if Path(text_tower).is_dir() else f"`hf download {text_tower}`"
         raise UserError(f"text_tower: the weights of {text_tower} can't be read; {advice}") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
     source = whole.encoder if getattr(whole.config, "is_encoder_decoder", False) else whole
     missing = transformer.load_state_dict(source.state_dict(), strict=False).missing_keys
     if missing:
