@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,27 @@ def require_writable(path: str | Path, field: str) -> None:
         raise UserError(f"{field} {disk_trouble(error, path) or cannot_write(path, error)}") from error
 
 
+def require_space(path: str | Path, need: float, what: str, field: str = "") -> None:
+    """Make sure that the disk which holds, or will hold, `path` has `need` bytes free.
+
+    Args:
+        what: what takes the room, such as "a checkpoint", for the message.
+        field: what the user called the path, such as `--out`.
+
+    Raises:
+        UserError: it has less.
+    """
+    folder = Path(path).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise UserError(
+            f"{f'{field} {path}'.strip()}: {what} needs {need / 1e6:,.1f} MB more and the disk has {free / 1e6:,.1f} MB; "
+            "free some space or choose another folder"
+        )
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` (UTF-8) to `path` atomically."""
     with atomic_path(path) as temporary:
@@ -96,11 +118,6 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON to `path` atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def _discard(temporary: Path) -> None:
-    with suppress(OSError):  # the first error is the one to tell of
-        temporary.unlink(missing_ok=True)
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -10,9 +10,10 @@ from PIL import Image
 
 from clipdistill.data import Mixture, open_source
 from clipdistill.errors import UserError
+from clipdistill.files import require_space
 from clipdistill.recipe import Recipe
 from clipdistill.recipe_files import load_recipe
-from clipdistill.runs.plan import check_disk, duration
+from clipdistill.runs.plan import duration
 from clipdistill.runs.preparation import check_left_out, world_for_plan
 from clipdistill.runs.training import control_recipe
 from clipdistill.runs.wiring import augment_plan, check_recipe, require_weights
@@ -27,9 +28,9 @@ def test_duration(seconds: float, words: str) -> None:
 
 
 def test_a_full_disk_names_the_option(tmp_path: Path) -> None:
-    check_disk(tmp_path / "not" / "yet", 1)
+    require_space(tmp_path / "not" / "yet", 1, "the run", "--out")
     with pytest.raises(UserError, match="--out .*needs"):
-        check_disk(tmp_path / "not" / "yet", 1e18)
+        require_space(tmp_path / "not" / "yet", 1e18, "the run", "--out")
 
 
 def test_batches_must_divide_among_processes() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 from clipdistill.errors import UserError
-from clipdistill.files import atomic_path
+from clipdistill.files import atomic_path, require_space
 from clipdistill.recipe_files import differences
 
 FORMAT = 1
@@ -30,11 +29,7 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int
     path = folder / f"step-{step:08d}.pt"
     folder.mkdir(parents=True, exist_ok=True)
     need = sum(t.numel() * t.element_size() for t in _tensors(state))
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise UserError(
-            f"{path}: a checkpoint needs {need / 1e6:.0f} MB and the disk has {free / 1e6:.0f} MB; free some"
-        )
+    require_space(path, need, "a checkpoint")
     with atomic_path(path) as temporary:
         torch.save({"format": FORMAT, "step": step, **state}, temporary)
     for old in list_checkpoints(folder)[:-keep]:

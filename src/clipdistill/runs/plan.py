@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from clipdistill.engine.forecast import DryTeacher, forward_flops, time_step
-from clipdistill.errors import UserError
 from clipdistill.evaluate.cost import model_cost
+from clipdistill.files import require_space
 from clipdistill.runs.wiring import Parts, TeacherState
 from clipdistill.stores import store_size_bytes
 
@@ -86,7 +85,7 @@ def make_plan(parts: Parts, out: Path, runs: int = 1) -> Plan:
     checkpoints = 12 * trained * (settings.keep_checkpoints + 1) * runs
     disk = checkpoints + 8 * cost["parameters"] * runs
     disk += sum(store_size_bytes(images, views, captions, dim_of(s)) for s in stores)
-    check_disk(out, disk)
+    require_space(out, disk, "the run", "--out")
     return Plan(
         name=recipe.name,
         data=parts.mixture.counts(),
@@ -160,18 +159,6 @@ def caption_count(parts: Parts, sample: int = 200) -> int:
     """Captions in the mixture, from the first `sample` samples."""
     first = [len(parts.mixture[i].captions) for i in range(min(sample, len(parts.mixture)))]
     return round(sum(first) / len(first) * len(parts.mixture))
-
-
-def check_disk(out: Path, need: float) -> None:
-    """Raise a UserError when the disk of `out` has less than `need` bytes."""
-    folder = out
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise UserError(
-            f"--out {out}: the run needs {need / 1e6:,.0f} MB and the disk has {free / 1e6:,.0f} MB; free some"
-        )
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -97,19 +96,6 @@ def store_size_bytes(samples: int, views: int, captions: int, dim: int, dtype: s
     """Return about how many bytes a store takes: `views` image rows a sample and one row a caption, `dim` wide."""
     number = {"float16": 2, "float32": 4}[dtype]
     return (samples * views + captions) * dim * number + samples * 64  # 64: id, caption offset, block records
-
-
-def check_space(path: Path, need: int) -> None:
-    """Raise a UserError when the disk that will hold `path` has fewer than `need` bytes free."""
-    folder = path.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise UserError(
-            f"{path}: the store needs {need / 1e6:,.1f} MB more and the disk has {free / 1e6:,.1f} MB; "
-            "free some space or choose another folder"
-        )
 
 
 def _plain(value: Any) -> Any:

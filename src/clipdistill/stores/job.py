@@ -10,9 +10,9 @@ import numpy as np
 
 from clipdistill.data import AugmentPlan, ImageView, Mixture, evaluation_batches
 from clipdistill.errors import UserError
+from clipdistill.files import require_space
 from clipdistill.stores.arrays import ArraySpec
 from clipdistill.stores.encoder import Encoder
-from clipdistill.stores.facts import check_space
 from clipdistill.stores.shard_writer import BLOCK_ROWS, ShardWriter
 from clipdistill.stores.store import shard_folder
 
@@ -47,7 +47,7 @@ class Job:
         folder = shard_folder(path, rank, world_size)
         begun = sum(file.stat().st_blocks * 512 for file in folder.glob("*")) if folder.is_dir() else 0
         need = sum(spec.bytes for spec in arrays) + 64 * len(captions) - begun
-        check_space(path, need * world_size)  # the other ranks' shares are as large as this one
+        require_space(path, need * world_size, "the store")  # the other ranks' shares are as large as this one
         self.shard = ShardWriter(
             folder,
             facts,
