@@ -103,10 +103,9 @@ def require_space(path: str | Path, need: float, what: str, field: str = "") -> 
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if free < need:
-        raise UserError(
-            f"{f'{field} {path}'.strip()}: {what} needs {need / 1e6:,.1f} MB more and the disk has {free / 1e6:,.1f} MB; "
-            "free some space or choose another folder"
-        )
+        where = f"{field} {path}" if field else str(path)
+        room = f"needs {need / 1e6:,.1f} MB more and the disk has {free / 1e6:,.1f} MB"
+        raise UserError(f"{where}: {what} {room}; free some space or choose another folder")
 
 
 def write_text(path: str | Path, text: str) -> None:
