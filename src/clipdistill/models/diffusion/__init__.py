@@ -1,0 +1,9 @@
+"""Text-to-image diffusion models in diffusers' folder layout: opened, made small, saved."""
+
+from __future__ import annotations
+
+from clipdistill.models.diffusion.creating import NAMED, create_diffusion
+from clipdistill.models.diffusion.loading import load_diffusion
+from clipdistill.models.diffusion.model import DiffusionTeacher
+
+__all__ = ["NAMED", "DiffusionTeacher", "create_diffusion", "load_diffusion"]

@@ -1,0 +1,104 @@
+"""Score distillation: the loss of a frozen denoiser as a function of what it is given, and the random draws for it.
+
+torch only: the denoiser is a callable, so that a linear stand-in can take its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(x_t [B, c, h, w], t int64 [B], condition [B, L, C]) -> epsilon [B, c, h, w], differentiable in x_t."""
+
+Weighting = Literal["none", "snr", "min_snr", "noise"]
+
+
+def draw_steps_and_noise(
+    seeds: Tensor, shape: tuple[int, ...], steps: int, t_range: tuple[float, float] = (0.0, 1.0), draws: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Draw noise levels and noise, each sample's from a seed of its own.
+
+    A sample's draws therefore don't depend on which micro-batch it is in, nor on the device.
+
+    Args:
+        seeds: int64 [B]. shape: of a sample. steps: T.
+        t_range: the share of the steps that t is uniform over: [floor(low T), ceil(high T)).
+
+    Returns:
+        t int64 [draws, B] and noise float32 [draws, B, *shape], on the device of `seeds`.
+    """
+    low = min(int(t_range[0] * steps), steps - 1)
+    high = max(low + 1, min(steps, -int(-t_range[1] * steps // 1)))
+    times, noises = [], []
+    for seed in seeds.tolist():
+        generator = torch.Generator().manual_seed(seed)
+        times.append(torch.randint(low, high, (draws,), generator=generator))
+        noises.append(torch.randn(draws, *shape, generator=generator))
+    return torch.stack(times, 1).to(seeds.device), torch.stack(noises, 1).to(seeds.device)
+
+
+def step_weights(share: Tensor, weighting: Weighting) -> Tensor:
+    """w(t) at signal shares `share` = alpha-bar of any shape, relative to the plain loss on epsilon.
+
+    `none`: 1. `noise`: 1 - alpha-bar (DreamFusion, 2022). `snr`: alpha-bar / (1 - alpha-bar). `min_snr`:
+    min(SNR, 5) / SNR (Min-SNR, 2023).
+    """
+    if weighting == "none":
+        return torch.ones_like(share)
+    if weighting == "noise":
+        return 1 - share
+    snr = share / (1 - share).clamp(min=1e-12)
+    return snr if weighting == "snr" else snr.clamp(max=5) / snr.clamp(min=1e-12)
+
+
+def sds_loss(
+    latents: Tensor,
+    condition: Tensor,
+    denoise: Denoiser,
+    alphas_cumprod: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    *,
+    reading: Literal["noised", "literal"] = "noised",
+    weighting: Weighting = "none",
+    reduction: Literal["sum", "mean"] = "sum",
+    jacobian: bool = True,
+) -> Tensor:
+    """E ||epsilon_theta(x, t, c) - epsilon||^2, differentiable in the latents (SDS-CLIP, equation 3).
+
+    Args:
+        latents: h_w(f(x)), [B, c, h, w]. condition: [B, L, C]. alphas_cumprod: [T].
+        t: int64 [draws, B]. noise: [draws, B, c, h, w].
+        reading: `noised` gives the denoiser the latent noised to step t, as equation 1 and score distillation mean it;
+            `literal` gives it the latent itself, as equation 3 is printed.
+        reduction: over a latent's elements: the sum is the printed squared norm, the mean what diffusion training uses.
+        jacobian: False leaves the denoiser's Jacobian out of the gradient (DreamFusion's equation 3): the loss has the
+            same value, the gradient costs no backward pass.
+
+    Returns:
+        The mean over samples and draws, a scalar.
+    """
+    total = latents.new_zeros(())
+    for times, eps in zip(t, noise, strict=True):
+        share = alphas_cumprod.to(latents.device)[times].to(latents.dtype).view(-1, *[1] * (latents.ndim - 1))
+        eps = eps.to(latents.dtype)
+        given = share.sqrt() * latents + (1 - share).sqrt() * eps if reading == "noised" else latents
+        with torch.set_grad_enabled(jacobian and torch.is_grad_enabled()):
+            error = denoise(given, times, condition).to(latents.dtype) - eps
+        if jacobian:
+            squares = error.square()
+        else:
+            # The value of error^2 with the gradient of 2 * error * x_t.
+            squares = error.square() + 2 * error * (given - given.detach())
+        each = (step_weights(share, weighting) * squares).flatten(1)
+        total = total + (each.sum(1) if reduction == "sum" else each.mean(1)).mean()
+    return total / len(t)
+
+
+def feature_regression(predicted: Tensor, target: Tensor) -> Tensor:
+    """||h_w(f(x)) - I(x, c)||^2 over the width, averaged over the samples (SDS-CLIP, equation 6): [B, D] each."""
+    return (predicted - target.to(predicted.dtype)).square().sum(-1).mean()

@@ -1,0 +1,97 @@
+"""Training a text-to-image diffusion model: how the petri world's diffusion teacher is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clipdistill.errors import UserError
+from clipdistill.objectives.score_distillation import draw_steps_and_noise, step_weights
+from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
+
+SEEDS = 2**62
+
+
+class DiffusionOptions(TaskOptions):
+    """Options of diffusion training."""
+
+    caption_dropout: float = Field(default=0.1, ge=0, le=1)
+    """Share of captions that are replaced by the empty one (classifier-free guidance, 2022)."""
+    weighting: Literal["none", "min_snr"] = "none"
+    """Weights of the noise levels, relative to the plain loss on epsilon."""
+    train_text: bool = True
+    """Whether the text encoder trains along."""
+
+
+class DiffusionTraining(Task):
+    """The simple loss of DDPM (2020, equation 14), with captions: the UNet's own target, averaged over elements.
+
+    The student is a DiffusionTeacher that isn't frozen; `image/student` and `text/student` are prepared by its own
+    `preprocess` and `tokenizer`. A VAE, where there is one, stays as it is.
+    """
+
+    TERMS = {"denoising": 1.0}
+    Options = DiffusionOptions
+    WITHOUT_TEACHER = True
+
+    def __init__(
+        self,
+        student: Any,
+        teachers: Sequence[Any] = (),
+        weights: Mapping[str, float] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(student, teachers, weights, options)
+        if self.teachers:
+            raise UserError("`teachers`: the method `diffusion` learns from pictures and captions alone; remove them")
+        if not hasattr(student, "predict_noise"):
+            raise UserError("`student.model`: the method `diffusion` trains a diffusion model, such as petri-diffusion")
+        student.unet.requires_grad_(True)
+        student.text_encoder.requires_grad_(self.settings.train_text)
+        if student.vae is not None:
+            student.vae.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> DiffusionTraining:
+        """As torch's; a VAE stays in eval mode."""
+        super().train(mode)
+        if self.student.vae is not None:
+            self.student.vae.eval()
+        return self
+
+    def encode(self, batch: Batch) -> Features:
+        """Nothing: there is no term that compares samples, so nothing is encoded twice."""
+        return {}
+
+    def targets(self, batch: Batch) -> Features:
+        """`seed` int64 [B], where each picture's draws start; asked for once, however the batch is replayed."""
+        tokens = batch["text/student"]
+        return {"seed": torch.randint(SEEDS, (len(tokens),)).to(tokens.device)}
+
+    def sample_losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        """`denoising`: the mean over the micro-batch."""
+        model, seeds = self.student, features["seed"]
+        tokens = batch["text/student"]
+        empty = model.tokenizer([""]).to(tokens.device)
+        # High bits: the draws of noise start from the low ones.
+        dropped = seeds.double() / SEEDS < self.settings.caption_dropout
+        condition = model.encode_tokens(torch.where(dropped[:, None], empty, tokens))
+        x = model.latents(batch["image/student"])
+        t, noise = draw_steps_and_noise(seeds, model.latent_shape, model.steps)
+        t, noise = t[0], noise[0].to(x.dtype)
+        output = model.predict(model.noised(x, noise, t), t, condition)
+        error = (output - model.target(x, noise, t)).square().flatten(1).mean(1)
+        share = model.alphas_cumprod.to(x.device)[t]
+        if model.prediction_type == "v_prediction":
+            # ||v error||^2 is ||epsilon error||^2 / alpha-bar (both follow from the same error of the picture).
+            weight = torch.ones_like(share) if self.settings.weighting == "none" else share * _min_snr(share)
+        else:
+            weight = step_weights(share, self.settings.weighting)
+        return {"denoising": (weight.to(error.dtype) * error).mean()}
+
+
+def _min_snr(share: Tensor) -> Tensor:
+    return step_weights(share, "min_snr")
