@@ -54,7 +54,7 @@ class DiffusionTeacher(nn.Module):
         self._schedules: dict[torch.device, Tensor] = {}
         positions = int(self.text_encoder.config.max_position_embeddings)
         self.tokenizer = PromptTokenizer(tokenizer, min(int(tokenizer.model_max_length), positions))
-        self.vae_factor = 1 if vae is None else 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.vae_factor = 1 if vae is None else 2 ** (len(vae.config.block_out_channels) - 1)
         side = self.sample_size * self.vae_factor
         self.preprocess: dict[str, Any] = {
             "size": [side, side], "mode": "RGB", "mean": [0.5] * 3, "std": [0.5] * 3,
