@@ -8,13 +8,14 @@ DATA holds (README.md beside this file says where each comes from):
     tuxpaint/captions.csv (filename, caption, category), tuxpaint/images/*.png
     timm/tf_efficientnet_lite{0,1,2}.safetensors
     minilm/ (a transformers folder: config.json, model.safetensors, tokenizer.json, ...)
+    yolo/*.pt (for real/dclip alone: ultralytics weights)
 
 OUT gets, with every picture and weight linked (or copied, where the disk can't link):
     caltech101/train.csv          filepath, caption, class: pictures of the seen classes, three captions each
     caltech101/test.csv           filepath, class: seen classes from test.txt; unseen classes from both lists
     caltech101/seen.txt, unseen.txt     the class names, one a line
     tuxpaint/train.csv, test.csv  filepath, caption
-    towers/                       the weights
+    towers/, yolo/                the weights
     split.json                    counts, options and the names of the unseen classes
 
 Everything drawn is drawn by hash from --seed and the name of what is drawn, so it is the same on every machine.
@@ -163,6 +164,8 @@ def towers(data: Path, out: Path) -> None:
     for file in folder.iterdir():
         if file.is_file() and not file.name.startswith(".") and file.suffix in (".json", ".txt", ".safetensors"):
             link(file, out / "towers/all-MiniLM-L6-v2" / file.name)
+    for file in sorted((data / "yolo").glob("*.pt")):
+        link(file, out / "yolo" / file.name)
 
 
 def main() -> None:

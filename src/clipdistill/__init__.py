@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from clipdistill.runs.caching import cache
     from clipdistill.runs.doctor import doctor
     from clipdistill.runs.evaluation import evaluate_model
+    from clipdistill.runs.interpolation import interpolate
     from clipdistill.runs.quickstart import quickstart
+    from clipdistill.runs.study import study
     from clipdistill.runs.training import train
 
 __all__ = [
@@ -27,10 +29,12 @@ __all__ = [
     "cache",
     "doctor",
     "evaluate_model",
+    "interpolate",
     "load_model",
     "load_recipe",
     "quickstart",
     "recipe_names",
+    "study",
     "train",
     "write_world",
 ]
@@ -40,10 +44,12 @@ _HOMES = {
     "cache": "runs.caching",
     "doctor": "runs.doctor",
     "evaluate_model": "runs.evaluation",
+    "interpolate": "runs.interpolation",
     "load_model": "models",
     "load_recipe": "recipe_files",
     "quickstart": "runs.quickstart",
     "recipe_names": "recipe_files",
+    "study": "runs.study",
     "train": "runs.training",
     "write_world": "petri",
 }

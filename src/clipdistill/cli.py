@@ -102,6 +102,49 @@ def report(
 
 
 @app.command()
+def study(
+    names: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="names, files, or patterns: 'petri/dclip/*'")],
+    out: Annotated[Path, typer.Option(help="folder of the study; a stopped one goes on")],
+    seeds: Annotated[int, typer.Option(min=1, help="runs of each recipe, with seeds 0, 1, ...")] = 3,
+    override: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="for every run")] = None,
+) -> None:
+    """Run several recipes under several seeds, and set them side by side in one report."""
+    from clipdistill.runs.study import study as run_study
+
+    try:
+        folders = run_study(names, out, seeds=seeds, overrides=override or ())
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}; go on with the same command") from stop
+    _show(folders)
+    print(f"report: {out / 'report.html'}")
+
+
+@app.command()
+def interpolate(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="the model that the student was fine-tuned from")],
+    student: Annotated[str, typer.Argument(metavar="RUN", help="run or checkpoint folder of the student")],
+    out: Annotated[Path, typer.Option(help="folder for the frontier and the chosen student")],
+    measure: Annotated[
+        list[str], typer.Option("--measure", metavar="SUITE=DATA", help="retrieval=..., zero_shot=..., petri=...")
+    ],
+    alphas: Annotated[int, typer.Option(min=2, help="points from the base (0) to the student (1)")] = 11,
+    keep: Annotated[float, typer.Option(min=0, max=1, help="share of the base's zero-shot accuracy to keep")] = 0.97,
+) -> None:
+    """Sweep the weights between a base and its student: retrieval gained against zero-shot kept."""
+    from clipdistill.runs.interpolation import interpolate as run_interpolation
+
+    suites = []
+    for pair in measure:
+        suite, equals, data = pair.partition("=")
+        if not equals:
+            raise UserError(f"--measure {pair}: write SUITE=DATA, such as petri=petri-world")
+        suites.append((suite, data))
+    points = [step / (alphas - 1) for step in range(alphas)]
+    run_interpolation(base, student, points, suites, out, keep)
+    print(out / "frontier.md")
+
+
+@app.command()
 def recipes(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -> None:
     """List the recipes, or print one as it resolves."""
     from clipdistill.recipe_files import load_recipe, recipe_names

@@ -88,24 +88,22 @@ class ModelSpec(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> ModelSpec:
+        self.check_kind()
+        return self
+
+    def check_kind(self) -> None:
+        """Raise a ValueError when the fields together don't say one model."""
         towers = (self.image_tower is not None) + (self.text_tower is not None)
         joined = towers == 2
         if towers != (2 if self.model is None else 0):
             raise ValueError("give either `model` or both `image_tower` and `text_tower`")
         if self.locked and not joined:
             raise ValueError("`locked` is for a joined model; give `image_tower` and `text_tower`")
-        return self
 
     @property
     def label(self) -> str:
         """What tables call this model."""
         return self.model or f"{self.image_tower} + {Path(str(self.text_tower)).name}"
-
-
-class TeacherSpec(ModelSpec):
-    """A teacher: live, or stored when `store` names a folder (written first when it isn't there)."""
-
-    store: Path | None = None
 
 
 class TaskSpec(Options):
@@ -148,6 +146,43 @@ class TrainSpec(Strict):
         return value
 
 
+class MetaSpec(Strict):
+    """A meta-teacher: trained by the run for itself, on its own data, before its student. Its targets are stored."""
+
+    task: TaskSpec = TaskSpec(method="dclip_teacher")
+    train: TrainSpec
+    epoch: int | None = Field(None, ge=1, description="the epoch whose checkpoint teaches; none = the last")
+    run: Path | None = Field(None, description="the folder RUN/teacher of another run to take it from; none = train it")
+
+
+class TeacherSpec(ModelSpec):
+    """A teacher: live, or stored when `store` names a folder (written first when it isn't there); or a meta-teacher."""
+
+    store: Path | None = None
+    meta: MetaSpec | None = None
+
+    def check_kind(self) -> None:
+        """Raise a ValueError when the fields together don't say one teacher."""
+        if self.meta is None:
+            super().check_kind()
+        elif self.model or self.image_tower or self.text_tower or self.store:
+            raise ValueError("a `meta` teacher takes no model and no store: it is made and kept in the run's folder")
+
+    @property
+    def label(self) -> str:
+        """What tables call this teacher."""
+        return super().label if self.meta is None else "meta-teacher"
+
+
+class RegionSpec(Options):
+    """Where regions of the training pictures come from; further keys are the options of the provider."""
+
+    provider: str = Field("detector", description="detector, yolo, grid, whole, or annotations: boxes of the data set")
+    store: Path
+    max_regions: int = Field(10, ge=1, description="regions a picture, the surest first")
+    min_score: float = Field(0.25, ge=0, le=1, description="confidence below which a box isn't used")
+
+
 class EvaluateSpec(Options):
     """A suite on a data set; further keys are options of the suite."""
 
@@ -165,6 +200,7 @@ class Recipe(Strict):
     petri: PetriSpec | None = None
     data: DataSpec
     student: ModelSpec
+    regions: RegionSpec | None = None
     teachers: list[TeacherSpec] = []
     task: TaskSpec = TaskSpec()
     train: TrainSpec = TrainSpec()

@@ -17,6 +17,7 @@ from clipdistill.models.named import WEIGHTS_FOLDER, list_models, model_config, 
 from clipdistill.models.tokenisation import make_tokenizer
 
 HUB = "hf-hub:"
+SHIPPED = ":shipped"  # the tag of weights that come with the package: a student that starts from them
 LOCAL = "local-dir:"
 
 
@@ -83,8 +84,8 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> DualEnco
         model = _from_folder(hub_folder(text.removeprefix(HUB)), label=text)
     elif Path(text.removeprefix(LOCAL)).is_dir():
         model = _from_folder(Path(text.removeprefix(LOCAL)))
-    elif (WEIGHTS_FOLDER / text).is_dir():
-        model = _from_folder(WEIGHTS_FOLDER / text)
+    elif (WEIGHTS_FOLDER / text.removesuffix(SHIPPED)).is_dir():
+        model = _from_folder(WEIGHTS_FOLDER / text.removesuffix(SHIPPED))
     elif text in our_models() and "-teacher" in text:
         raise UserError(f"model '{text}': its weights aren't in this installation; train it with `clipdistill train`")
     elif ":" in text and not text.startswith(LOCAL):

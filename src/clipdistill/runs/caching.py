@@ -1,4 +1,4 @@
-"""`clipdistill cache`: write the stores that a recipe's teachers name."""
+"""`clipdistill cache`: write the stores that a recipe names, of its teachers and of its regions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from pathlib import Path
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
 from clipdistill.recipe import Recipe
+from clipdistill.runs.meta_teacher import check_meta, open_base, write_regions
 from clipdistill.runs.wiring import Parts, TeacherState, open_parts, tower_fingerprint
 from clipdistill.stores import TeacherStore, cache_teacher
 
 
 def cache(recipe: Recipe, batch_size: int = 128) -> list[Path]:
-    """Write the store of every teacher in the recipe that has none yet; a killed one goes on where it was.
+    """Write the stores of the recipe's teachers and regions that aren't there yet; a killed one goes on where it was.
+
+    A meta-teacher's targets aren't among them: `train` makes the teacher first.
 
     Args:
         batch_size: pictures that the teacher encodes at once.
@@ -21,13 +24,18 @@ def cache(recipe: Recipe, batch_size: int = 128) -> list[Path]:
         The folders of all stores of the recipe.
 
     Raises:
-        UserError: no teacher of the recipe names a store; missing data or weights; a store of something else there.
+        UserError: the recipe names no store; missing data or weights; a store of something else there.
     """
-    if not any(teacher.store for teacher in recipe.teachers):
+    if not any(teacher.store for teacher in recipe.teachers) and recipe.regions is None:
         raise UserError("`teachers`: none names a `store` to write; add teachers.0.store=FOLDER")
+    check_meta(recipe)
     parts = open_parts(recipe)
     write_stores(parts, batch_size)
-    return [Path(teacher.store) for teacher in recipe.teachers if teacher.store]
+    written = [Path(teacher.store) for teacher in recipe.teachers if teacher.store]
+    if recipe.regions is not None:
+        write_regions(parts, open_base(recipe, parts.ranks.device), batch_size)
+        written.append(recipe.regions.store)
+    return written
 
 
 def write_stores(parts: Parts, batch_size: int = 128) -> None:

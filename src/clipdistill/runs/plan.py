@@ -63,7 +63,7 @@ def make_plan(parts: Parts, out: Path, runs: int = 1) -> Plan:
         UserError: the disk that `out` lies on has less room than the run needs.
     """
     recipe, settings, device = parts.recipe, parts.recipe.train, parts.ranks.device
-    teachers = [dry_teacher(state) for state in parts.teachers]
+    teachers = [dry_teacher(state, parts.student) for state in parts.teachers]
     task = parts.make_task(teachers)
     loader = parts.make_loader()
     start = time.perf_counter()
@@ -131,8 +131,10 @@ def tower_widths(student: Any) -> dict[str, int]:
     return {"image": image.shape[1], "text": text.shape[1]}
 
 
-def dry_teacher(state: TeacherState) -> Any:
-    """A stand-in with the teacher's width."""
+def dry_teacher(state: TeacherState, student: Any) -> Any:
+    """A stand-in with the teacher's width; a meta-teacher has that of the student it is made for."""
+    if state.spec.meta is not None:
+        return DryTeacher(state.spec.label, int(student.embed_dim), student.logit_scale.item())
     if state.store is not None:
         return DryTeacher(state.spec.label, int(state.store.meta["embed_dim"]), float(state.store.logit_scale))
     return DryTeacher(state.spec.label, state.model.embed_dim, state.model.logit_scale.item())  # type: ignore[union-attr]
@@ -145,6 +147,10 @@ def dim_of(state: TeacherState) -> int:
 
 def describe(state: TeacherState) -> str:
     """A teacher and where its targets come from."""
+    if state.spec.meta is not None:
+        if state.spec.meta.run is not None:
+            return f"{state.spec.label} of {state.spec.meta.run}"
+        return f"{state.spec.label}, trained first for {state.spec.meta.train.epochs} epochs"
     if state.spec.store is None:
         return f"{state.spec.label}, live"
     return f"{state.spec.label}, store {state.spec.store}" + (" (to be written)" if state.to_cache else "")

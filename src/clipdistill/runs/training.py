@@ -23,9 +23,11 @@ from clipdistill.report.paper import paper_table
 from clipdistill.runs.caching import write_stores
 from clipdistill.runs.evaluation import check_suites, evaluate_models, open_evaluation, run_examples
 from clipdistill.runs.folder import RunFolder
+from clipdistill.runs.meta_teacher import check_meta, prepare_meta_teachers
 from clipdistill.runs.plan import Plan, make_plan
 from clipdistill.runs.preparation import check_left_out, world_for_plan
 from clipdistill.runs.wiring import Parts, check_recipe, new_student, open_parts
+from clipdistill.tasks import TASKS
 
 
 def train(recipe: Recipe, out: str | Path | None, *, resume: bool = False, plan_only: bool = False) -> RunFolder | None:
@@ -47,6 +49,7 @@ def train(recipe: Recipe, out: str | Path | None, *, resume: bool = False, plan_
     """
     ranks = Ranks.current()
     check_recipe(recipe, ranks.world_size)
+    check_meta(recipe)
     if plan_only:
         with world_for_plan(recipe) as borrowed:
             _prepare(borrowed, ranks, Path(out or "."))
@@ -57,7 +60,11 @@ def train(recipe: Recipe, out: str | Path | None, *, resume: bool = False, plan_
     run.check(resume, recipe)
     parts, plan = _prepare(recipe, ranks, run.path)
     with_control = "control" in recipe.compare
+    if ranks.is_main and not run.recipe.is_file():
+        run.start(recipe)  # what lies in the folder from now on is this recipe's, whatever stage it stops in
+    ranks.barrier()
     write_stores(parts)
+    prepare_meta_teachers(parts, run, resume)
     parts.leave_out_bad()
     fit(parts, run, resume, plan)
     if with_control:
@@ -89,14 +96,12 @@ def _prepare(recipe: Recipe, ranks: Ranks, out: Path) -> tuple[Parts, Plan]:
 
 def control_recipe(recipe: Recipe) -> Recipe:
     """The same student, data, seed and training, with the task loss alone."""
-    options = {k: v for k, v in recipe.task.options().items() if k in ("loss", "chunk")}
+    options = recipe.task.options()
+    task: dict[str, Any] = {"method": recipe.task.method, "weights": {"task": 1.0}, **options}
+    if not TASKS[recipe.task.method].WITHOUT_TEACHER:
+        task = {"method": "contrastive", **{k: v for k, v in options.items() if k in ("loss", "chunk")}}
     values = recipe.model_dump()
-    values |= {
-        "name": f"{recipe.name} (control)",
-        "teachers": [],
-        "task": {"method": "contrastive", **options},
-        "compare": [],
-    }
+    values |= {"name": f"{recipe.name} (control)", "regions": None, "teachers": [], "task": task, "compare": []}
     # The control sees the same views, though it has no store that fixes their number.
     if values["data"]["augment"]["views"] is None and any(teacher.store for teacher in recipe.teachers):
         values["data"]["augment"]["views"] = 1
@@ -134,7 +139,7 @@ def finish(recipe: Recipe, run: RunFolder, parts: Parts) -> None:
         for state in parts.teachers:
             if state.missing is not None:
                 print(f"teacher not evaluated: {state.missing}", file=sys.stderr)
-            elif recipe.task.method != "lit":
+            elif recipe.task.method != "lit" and state.model is not None:  # a meta-teacher needs pairs to be one
                 role = "teacher" if len(parts.teachers) == 1 else f"teacher {state.index + 1}"
                 models[role] = (state.spec.label, state.model)
     if "base" in recipe.compare:

@@ -130,6 +130,11 @@ class TeacherState:
         """Whether the recipe wants a store that isn't there yet."""
         return self.spec.store is not None and self.store is None
 
+    @property
+    def is_live(self) -> bool:
+        """Whether the teacher encodes each batch itself; a meta-teacher's targets are always stored."""
+        return self.spec.store is None and self.spec.meta is None
+
 
 @dataclass
 class Parts:
@@ -179,7 +184,7 @@ class Parts:
     def make_loader(self) -> Loader:
         """Batches with the views of the student and of each live teacher."""
         models = {"student": self.student}
-        models |= {f"teacher{s.index}": s.model for s in self.teachers if s.spec.store is None}
+        models |= {f"teacher{s.index}": s.model for s in self.teachers if s.is_live}
         needs_pixels = not (self.recipe.task.method == "lit" and self.teachers)
         return Loader(
             self.mixture,
@@ -239,6 +244,8 @@ def open_teacher(spec: TeacherSpec, index: int, recipe: Recipe, student: Any) ->
     Raises:
         UserError: no weights, and no store either.
     """
+    if spec.meta is not None:
+        return TeacherState(spec, index, None)  # the run makes it
     try:
         if spec.model is not None:
             require_weights(spec.model)

@@ -142,6 +142,9 @@ class TeacherStore:
         Raises:
             UserError: a row or a caption that isn't there.
         """
+        return self._by_caption("text", rows, captions)
+
+    def _by_caption(self, array: str, rows: Any, captions: Any) -> np.ndarray:
         rows, captions = self._checked(rows), np.asarray(captions, dtype=np.int64)
         wrong = (captions < 0) | (captions >= self._captions[rows])
         if wrong.any():
@@ -149,7 +152,11 @@ class TeacherStore:
             name, count = self.ids[int(rows[at])], self._captions[rows[at]]
             raise UserError(f"{self.path}: caption {captions[at]} asked of {name}, which has {count} in this store")
         shard = np.searchsorted(self._starts, rows, side="right") - 1
-        return self._take("text", shard, self._text_start[rows] + captions)
+        return self._take(array, shard, self._text_start[rows] + captions)
+
+    def pair_image(self, rows: Any, captions: Any) -> np.ndarray:
+        """Return the image targets that go with captions, float32 [B, D]; arguments and errors as in `text`."""
+        return self._by_caption("image", rows, captions)
 
     def check(
         self,

@@ -49,6 +49,8 @@ class Task(nn.Module):
 
     TERMS: ClassVar[Mapping[str, float]] = {}
     Options: ClassVar[type[TaskOptions]] = TaskOptions
+    WITHOUT_TEACHER: ClassVar[bool] = False
+    """Whether the method is its own control when it has no teacher; else the control is plain contrastive training."""
 
     student: Any  # a DualEncoder
 

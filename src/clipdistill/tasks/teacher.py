@@ -80,8 +80,12 @@ class StoredTeacher:
     def targets(self, batch: Batch) -> Features:
         """Look up the views and captions that the loader drew."""
         rows = self._rows[batch["sample"].cpu()]
-        image = self.store.image(rows.numpy(), batch["view"].cpu().numpy())
-        text = self.store.text(rows.numpy(), batch["caption"].cpu().numpy())
+        captions = batch["caption"].cpu().numpy()
+        if self.store.meta.get("pairs"):
+            image = self.store.pair_image(rows.numpy(), captions)
+        else:
+            image = self.store.image(rows.numpy(), batch["view"].cpu().numpy())
+        text = self.store.text(rows.numpy(), captions)
         device = batch["sample"].device
         return {"image": _tensor(image, device), "text": _tensor(text, device)}
 

@@ -1,0 +1,73 @@
+"""Training DCLIP's meta-teacher: attended image embeddings against frozen CLIP text embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from clipdistill.models.meta_teacher import Attention, MetaTeacher, Variant, region_inputs
+from clipdistill.objectives.contrastive import info_nce
+from clipdistill.objectives.itm import hard_negatives, matching_loss
+from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
+
+
+class DCLIPTeacherOptions(TaskOptions):
+    """Options of the meta-teacher; see `MetaTeacher`."""
+
+    heads: int = 8
+    attention: Attention = "bidirectional"
+    clusters: Literal[1, 2, 3, 4, 5] = 1
+    rotary: bool = False
+    pooling_temperature: float = 2.0
+    variant: Variant = "paper"
+    temperature: float = 0.05
+    """Temperature of InfoNCE (the released code's 0.05)."""
+
+
+class DCLIPTeacher(Task):
+    """Symmetric InfoNCE between the targets of a batch and the captions' embeddings (DCLIP, 2025, equation 1).
+
+    `itm` adds the matching loss of appendix E: each picture's regions with a caption of another picture, drawn in
+    proportion to similarity, against its own.
+    """
+
+    TERMS = {"task": 1.0, "itm": 0.0}
+    Options = DCLIPTeacherOptions
+
+    @classmethod
+    def make_student(cls, width: int, options: Mapping[str, Any], weights: Mapping[str, float] | None) -> MetaTeacher:
+        """A fresh meta-teacher of this width, with a matching head where `itm` has a weight."""
+        values = cls.check_options(options).model_dump()
+        values.pop("temperature")
+        return MetaTeacher(width, **values, itm="itm" in cls.check_weights(weights))
+
+    def encode(self, batch: Batch) -> Features:
+        """`image`: the attended embedding [B, D]; for `itm` what it was made from too."""
+        found = self.teachers[0].targets(batch)
+        features = {"image": self.student(*region_inputs(found)), "text": found["text"]}
+        if self.wants("itm"):
+            # Masks travel as numbers: features are joined over processes as such.
+            kept = {k: v.float() if v.dtype == torch.bool else v for k, v in found.items() if k != "text"}
+            features |= kept
+        return features
+
+    def targets(self, batch: Batch) -> Features:
+        """None: regions and tokens are the meta-teacher's input."""
+        return {}
+
+    def batch_losses(self, features: Features) -> dict[str, Tensor]:
+        """`task` and `itm` over the whole batch."""
+        scale = torch.tensor(1 / self.settings.temperature, device=features["image"].device)
+        losses = {}
+        if self.wants("task"):
+            losses["task"] = info_nce(features["image"], features["text"], scale)
+        if self.wants("itm"):
+            other = hard_negatives(features["image"], features["text"], scale)
+            mismatch = {k: v[other] if k in ("tokens", "token_mask", "text") else v for k, v in features.items()}
+            losses["itm"] = matching_loss(
+                self.student.matching(*region_inputs(features)), self.student.matching(*region_inputs(mismatch))
+            )
+        return losses
