@@ -1,0 +1,173 @@
+"""Region stores: what is found, embedded, padded, restarted and refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import clipdistill.stores.region_cache as region_cache
+from clipdistill.data import ImageView, Mixture, open_source
+from clipdistill.data.transforms import apply
+from clipdistill.errors import UserError
+from clipdistill.models import create_model
+from clipdistill.models.regions import Found, check_provider, open_provider
+from clipdistill.petri import write_world
+from clipdistill.stores.region_cache import cache_regions
+from clipdistill.stores.regions import RegionStore
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return create_model("petri-tiny-student", seed=0).eval()
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory: pytest.TempPathFactory) -> Mixture:
+    world = tmp_path_factory.mktemp("regions") / "world"
+    write_world(world, images=20, val=1, test=1, seed=0, image_size=32, formats=("karpathy", "coco"))
+    spec = {
+        "format": "karpathy", "path": str(world / "dataset_petri.json"), "split": "train",
+        "boxes": str(world / "annotations" / "instances_train.json"),
+    }  # fmt: skip
+    return Mixture([(open_source(spec), None)])
+
+
+class Fixed:
+    """Finds the same boxes in every picture: two of them unsure, one outside."""
+
+    name, key = "fixed", "fixed-1"
+
+    def find(self, images: Any) -> list[Found]:
+        boxes = np.array([[0, 0, 16, 16], [8, 8, 40, 40], [4, 4, 20, 28], [50, 50, 60, 60]], np.float32)
+        return [Found(boxes, np.array([0.3, 0.9, 0.1, 0.8], np.float32), ("a", "b", "c", "d"))] * len(images)
+
+
+def test_boxes_are_chosen_clipped_ordered_and_their_crops_embedded(
+    model: Any, mixture: Mixture, tmp_path: Path
+) -> None:
+    store = cache_regions(model, mixture, Fixed(), tmp_path / "store", min_score=0.25, batch_size=7, detect_batch=3)
+    assert store is not None and store.ids == mixture.ids
+    found = store.regions(5)
+    assert found.labels == ("b", "a")  # the sure ones, surest first; what lies outside the picture is no region
+    np.testing.assert_allclose(found.boxes, [[8, 8, 32, 32], [0, 0, 16, 16]])
+    crop = mixture[5].image.open().crop((8, 8, 32, 32))
+    pixels = apply(crop, None, ImageView.from_preprocess(model.preprocess))[None]
+    with torch.no_grad():
+        expected = torch.nn.functional.normalize(model.encode_image(pixels), dim=1)
+    looked = store.lookup([5], 3)
+    np.testing.assert_allclose(looked["features"][0, 0], expected[0].numpy(), atol=2e-3)
+    assert looked["mask"].tolist() == [[True, True, False]] and not looked["features"][0, 2].any()
+    np.testing.assert_allclose(looked["scores"][0], [0.9, 0.3, 0], atol=1e-6)
+    np.testing.assert_allclose(looked["areas"][0], [24 * 24 / 32**2, 16 * 16 / 32**2, 0])
+
+
+def test_nothing_sure_means_the_whole_picture(model: Any, mixture: Mixture, tmp_path: Path) -> None:
+    store = cache_regions(model, mixture, Fixed(), tmp_path / "store", min_score=0.95)
+    assert store is not None and store.regions(0).labels == ("picture",)
+    looked = store.lookup([0], 2)
+    assert looked["areas"][0].tolist() == [1, 0] and looked["scores"][0].tolist() == [1, 0]
+
+
+def test_boxes_of_the_data_set(model: Any, mixture: Mixture, tmp_path: Path) -> None:
+    store = cache_regions(model, mixture, None, tmp_path / "store", max_regions=2)
+    assert store is not None
+    regions = mixture[3].regions
+    assert regions is not None
+    np.testing.assert_allclose(store.regions(3).boxes, regions.boxes[:2], atol=1e-4)
+
+
+def test_a_killed_run_goes_on_and_leaves_the_same_bytes(
+    model: Any, mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(region_cache, "BLOCK", 8)
+    cache_regions(model, mixture, Fixed(), tmp_path / "whole")
+
+    class Dying(Fixed):
+        pictures = 0
+
+        def find(self, images: Any) -> list[Found]:
+            self.pictures += len(images)
+            if self.pictures > 10:
+                raise KeyboardInterrupt
+            return super().find(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        cache_regions(model, mixture, Dying(), tmp_path / "halved", detect_batch=1)
+    with pytest.raises(UserError, match="no finished region store"):
+        RegionStore.open(tmp_path / "halved")
+    assert len(list((tmp_path / "halved" / "blocks").glob("*.npz"))) == 1
+    cache_regions(model, mixture, Fixed(), tmp_path / "halved")
+    for file in ("features.f16", "geometry.f32", "offsets.npy", "ids.json", "labels.json", "store.json"):
+        assert (tmp_path / "halved" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
+
+
+def test_two_ranks_write_one_store(
+    model: Any, mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(region_cache, "BLOCK", 8)
+    whole = cache_regions(model, mixture, Fixed(), tmp_path / "whole")
+    assert cache_regions(model, mixture, Fixed(), tmp_path / "parts", rank=0, world_size=2) is None
+    parts = cache_regions(model, mixture, Fixed(), tmp_path / "parts", rank=1, world_size=2)
+    assert whole is not None and parts is not None
+    assert np.array_equal(whole.features, parts.features) and whole.ids == parts.ids
+
+
+def test_other_regions_are_refused(model: Any, mixture: Mixture, tmp_path: Path) -> None:
+    cache_regions(model, mixture, Fixed(), tmp_path / "store")
+    with pytest.raises(UserError, match="min_score differ"):
+        cache_regions(model, mixture, Fixed(), tmp_path / "store", min_score=0.5)
+    with pytest.raises(UserError, match="the provider differ"):
+        cache_regions(model, mixture, open_provider({"provider": "whole"}), tmp_path / "store")
+    other = create_model("petri-tiny-student", seed=1)
+    with pytest.raises(UserError, match="the model differ"):
+        cache_regions(other, mixture, Fixed(), tmp_path / "store")
+
+
+def test_a_picture_that_cannot_be_read_is_noted(model: Any, tmp_path: Path) -> None:
+    rows = ["filepath,caption"]
+    for k in range(4):
+        Image.new("RGB", (20, 20), (60 * k, 0, 0)).save(tmp_path / f"{k}.png")
+        rows.append(f"{k}.png,picture {k}")
+    (tmp_path / "2.png").write_bytes(b"torn")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    mixture = Mixture([(open_source({"format": "csv", "path": str(tmp_path / "t.csv")}), None)])
+    with pytest.raises(UserError, match="can't be read"):
+        cache_regions(model, mixture, Fixed(), tmp_path / "strict")
+    store = cache_regions(model, mixture, Fixed(), tmp_path / "store", max_bad_share=0.5)
+    assert store is not None and list(store.bad) == [mixture.ids[2]]
+    with pytest.raises(UserError, match="no regions of"):
+        store.lookup([2], 2)
+    assert store.regions(3).labels == ("b", "a")
+
+
+def test_grid_and_whole() -> None:
+    image = Image.new("RGB", (30, 20))
+    (grid,) = open_provider({"provider": "grid", "rows": 2, "columns": 3}).find([image])
+    assert grid.boxes.shape == (6, 4) and grid.boxes[4].tolist() == [10, 10, 20, 20]
+    (whole,) = open_provider({"provider": "whole"}).find([image])
+    assert whole.boxes.tolist() == [[0, 0, 30, 20]]
+
+
+def test_wrong_providers_say_what_there_is() -> None:
+    with pytest.raises(UserError, match="Did you mean.*yolo"):
+        check_provider({"provider": "yollo"})
+    with pytest.raises(UserError, match="grid has no such option; it has rows, columns"):
+        check_provider({"provider": "grid", "cells": 2})
+
+
+def test_torchvision_detector_reads_its_state_dict(tmp_path: Path) -> None:
+    from torchvision.models import get_model
+
+    name = "ssdlite320_mobilenet_v3_large"
+    torch.manual_seed(0)
+    torch.save(get_model(name, weights=None, weights_backbone=None, num_classes=91).state_dict(), tmp_path / "w.pth")
+    provider = open_provider({"provider": "detector", "model": name, "weights": str(tmp_path / "w.pth")})
+    (found,) = provider.find([Image.new("RGB", (64, 48), (200, 30, 30))])
+    assert found.boxes.shape[1:] == (4,) and len(found.labels) == len(found.scores)
+    with pytest.raises(UserError, match="can't be read from"):
+        open_provider({"provider": "detector", "model": name, "weights": str(tmp_path / "none.pth")})
