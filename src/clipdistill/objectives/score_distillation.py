@@ -82,6 +82,7 @@ def sds_loss(
     Returns:
         The mean over samples and draws, a scalar.
     """
+    latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
     total = latents.new_zeros(())
     for times, eps in zip(t, noise, strict=True):
         share = alphas_cumprod.to(latents.device)[times].to(latents.dtype).view(-1, *[1] * (latents.ndim - 1))
@@ -101,4 +102,5 @@ def sds_loss(
 
 def feature_regression(predicted: Tensor, target: Tensor) -> Tensor:
     """||h_w(f(x)) - I(x, c)||^2 over the width, averaged over the samples (SDS-CLIP, equation 6): [B, D] each."""
-    return (predicted - target.to(predicted.dtype)).square().sum(-1).mean()
+    wide = torch.promote_types(predicted.dtype, torch.float32)
+    return (predicted.to(wide) - target.to(wide)).square().sum(-1).mean()

@@ -150,7 +150,7 @@ class SDSCLIP(Contrastive):
         condition = teacher.encode_tokens(batch[f"text/{teacher.role}"][chosen])
         latents = self.h_w(self._given(image[chosen])).view(-1, *teacher.latent_shape)
         return sds_loss(
-            latents if latents.dtype == torch.float64 else latents.float(), condition, teacher.predict_noise,
+            latents, condition, teacher.predict_noise,
             teacher.alphas_cumprod, t, noise, reading=settings.reading, weighting=settings.weighting,
             reduction=settings.reduction, jacobian=settings.jacobian,
         )  # fmt: skip
