@@ -143,7 +143,24 @@ def _petri(job: Job, data: Mapping[str, Any] | str | Path) -> list[Result]:
     return results + (zero_shot_results(job, folders, "petri") if folders else [])
 
 
+def _compositional(job: Job, data: Mapping[str, Any] | str | Path) -> list[Result]:
+    from clipdistill.evaluate.compositional import DualEncoderMatcher, evaluate_compositional
+
+    matcher = DualEncoderMatcher(job.model, device=job.device, batch_size=job.batch_size)
+    return evaluate_compositional(matcher, data, job.progress)
+
+
+def _downstream(job: Job, data: Mapping[str, Any] | str | Path) -> list[Result]:
+    """Zero-shot on several data sets, each among its own classes; ImageNet with CLIP's 80 templates, others plain."""
+    results = []
+    for name, source in open_sources(data, job.options.get("name")).items():
+        results += zero_shot_results(job, {name: source}, "openai" if "imagenet" in name.lower() else "plain")
+    return results
+
+
 SUITES: dict[str, Callable[[Job, Any], list[Result]]] = {
+    "compositional": _compositional,
+    "downstream": _downstream,
     "retrieval": _retrieval,
     "zero_shot": _zero_shot,
     "petri": _petri,

@@ -62,6 +62,7 @@ class SceneRules:
     pairs: frozenset[tuple[str, str]] = frozenset(attribute_pairs())
     skew: str = "even"
     domain: str = "plain"
+    scenes: str = "full"
 
 
 @lru_cache(maxsize=32)
@@ -97,6 +98,8 @@ def draw_scene(rules: SceneRules, *place: object, count: int | None = None) -> S
     `count` fixes the number of objects. No two objects of a scene have the same colour and shape, so that a caption
     that names both always means one object.
     """
+    if rules.scenes == "pairs" and count is None:
+        return draw_pair_scene(rules, *place)
     draws = Draws(stream("scene", *place), 64 + _TRIES * 8)
     pairs, cumulative = pair_table(rules)[0], _cumulative(rules)
     drawn = 1 + draws.weighted(COUNT_SHARES)
@@ -126,6 +129,32 @@ def draw_scene(rules: SceneRules, *place: object, count: int | None = None) -> S
         for (colour, shape), size, radius, (x, y) in zip(chosen, sizes, radii, places, strict=True)
     )
     return Scene(things, background, round(light, 5), grain, rules.domain)
+
+
+def draw_pair_scene(rules: SceneRules, *place: object) -> Scene:
+    """Return two large plain things side by side or one above the other: the relation of the first is always clear."""
+    draws = Draws(stream("pair scene", *place))
+    pairs, cumulative = pair_table(rules)[0], _cumulative(rules)
+    chosen = [pairs[draws.weighted(cumulative)]]
+    while len(chosen) < 2:
+        pair = pairs[draws.weighted(cumulative)]
+        if pair not in chosen:
+            chosen.append(pair)
+    background = list(BACKGROUNDS)[draws.integer(len(BACKGROUNDS))]
+    light, grain, word = draws.uniform(0.93, 1.0), draws.integer(2**31), draws.integer(4)
+    things = []
+    for side, (colour, shape) in enumerate(chosen):
+        along = (0.26 if side == word % 2 else 0.74) + draws.uniform(-0.03, 0.03)
+        across = draws.uniform(0.36, 0.64)
+        x, y = (along, across) if word < 2 else (across, along)
+        radius = SIZES["large"] * draws.uniform(0.94, 1.06)
+        angle, tint = draws.uniform(-0.2, 0.2), draws.uniform(0.9, 1.0)
+        things.append(
+            Thing(
+                shape, colour, "large", "plain", *(round(v, 5) for v in (x, y, radius)), round(angle, 5), round(tint, 5)
+            )
+        )
+    return Scene(tuple(things), background, round(light, 5), grain, rules.domain)
 
 
 def _place(radii: np.ndarray, draws: Draws) -> np.ndarray:

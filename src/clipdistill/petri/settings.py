@@ -14,7 +14,10 @@ from clipdistill.petri.scenes import SceneRules
 from clipdistill.petri.vocabulary import COLOURS, DOMAINS, SHAPES, SKEWS, SPLITS, attribute_pairs
 
 WORLD_VERSION = 1  # raised whenever the same settings would give other bytes
-FORMATS: tuple[str, ...] = ("karpathy", "coco", "csv", "imagefolder", "webdataset")
+FORMATS: tuple[str, ...] = ("karpathy", "coco", "csv", "imagefolder", "webdataset", "winoground", "aro")
+DEFAULT_FORMATS = FORMATS[:5]  # worlds of earlier versions have these
+SCENES: tuple[str, ...] = ("full", "pairs")
+COMPOSITIONAL = 300  # swaps in the compositional split
 HELD_OUT = 12  # of the 100 (colour, shape) pairs
 
 
@@ -37,6 +40,8 @@ class WorldSettings:
     held_out: tuple[str, ...]
     zero_shot: int
     version: int = WORLD_VERSION
+    scenes: str = "full"
+    compositional: int = COMPOSITIONAL
 
     @property
     def counts(self) -> dict[str, int]:
@@ -50,7 +55,7 @@ class WorldSettings:
 
     def rules(self) -> SceneRules:
         """Return the rules that scenes of the splits are drawn by."""
-        return SceneRules(frozenset(attribute_pairs()) - self.held_out_pairs, self.skew, self.domain)
+        return SceneRules(frozenset(attribute_pairs()) - self.held_out_pairs, self.skew, self.domain, self.scenes)
 
 
 def make_settings(
@@ -65,6 +70,8 @@ def make_settings(
     domain: str,
     held_out: int | Iterable[str],
     zero_shot: int,
+    scenes: str = "full",
+    compositional: int = COMPOSITIONAL,
 ) -> WorldSettings:
     """Check the options of a world and return them as settings.
 
@@ -77,6 +84,7 @@ def make_settings(
         ("test", test, 0),
         ("seed", seed, 0),
         ("zero_shot", zero_shot, 1),
+        ("compositional", compositional, 1),
     ):
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise UserError(f"petri {name}: must be a whole number of at least {low}, not {value!r}")
@@ -84,7 +92,7 @@ def make_settings(
         raise UserError(f"petri image_size: must be a whole number from 16 to 1024 pixels, not {image_size!r}")
     if images + val + test > 999_999:
         raise UserError(f"petri images: at most 999,999 pictures in all, not {images + val + test:,}")
-    for name, value_, allowed in (("skew", skew, SKEWS), ("domain", domain, DOMAINS)):
+    for name, value_, allowed in (("skew", skew, SKEWS), ("domain", domain, DOMAINS), ("scenes", scenes, SCENES)):
         _one_of(name, value_, allowed)
     if isinstance(formats, str):
         formats = [part.strip() for part in formats.split(",") if part.strip()]
@@ -105,6 +113,8 @@ def make_settings(
         domain=domain,
         held_out=kept_out,
         zero_shot=zero_shot,
+        scenes=scenes,
+        compositional=compositional,
     )
 
 
@@ -138,6 +148,10 @@ def describe(settings: WorldSettings) -> dict[str, Any]:
     """Return the content of world.json: version, seed, counts, options and vocabulary."""
     options = asdict(settings)
     version, seed = options.pop("version"), options.pop("seed")
+    # Left out at their defaults, so that worlds of before these settings keep their bytes.
+    for name, usual in (("scenes", "full"), ("compositional", COMPOSITIONAL)):
+        if options[name] == usual:
+            del options[name]
     classes = len(attribute_pairs())
     return {
         "petri_world": version,

@@ -20,9 +20,18 @@ import numpy as np
 from clipdistill.errors import UserError
 from clipdistill.files import UNWRITABLE, write_json
 from clipdistill.petri.captions import captions
+from clipdistill.petri.compositional import compositional_work, pair_captions, write_aro, write_winoground
 from clipdistill.petri.render import render
 from clipdistill.petri.scenes import Scene
-from clipdistill.petri.settings import FORMATS, HELD_OUT, WorldSettings, describe, make_settings, world_settings
+from clipdistill.petri.settings import (
+    COMPOSITIONAL,
+    DEFAULT_FORMATS,
+    HELD_OUT,
+    WorldSettings,
+    describe,
+    make_settings,
+    world_settings,
+)
 from clipdistill.petri.splits import split_scenes, zero_shot_scenes
 from clipdistill.petri.vocabulary import SPLITS, attribute_pairs
 from clipdistill.petri.writers import Picture, write_coco, write_csv, write_karpathy, write_shards
@@ -35,7 +44,7 @@ def write_world(
     path: str | Path,
     images: int = 6000,
     seed: int = 0,
-    formats: Iterable[str] = FORMATS,
+    formats: Iterable[str] = DEFAULT_FORMATS,
     image_size: int = 64,
     skew: str = "even",
     held_out: int | Iterable[str] = HELD_OUT,
@@ -45,6 +54,8 @@ def write_world(
     test: int = 1000,
     domain: str = "plain",
     zero_shot: int = 10,
+    scenes: str = "full",
+    compositional: int = COMPOSITIONAL,
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Write a petri world into folder `path` and return what its world.json says, plus "path" and "reused".
@@ -53,13 +64,15 @@ def write_world(
         path: the folder; made with its parents. It appears whole, by a rename, or not at all.
         images, val, test: pictures in each split. More of them never changes the earlier ones.
         seed: the world's seed. Splits stay apart across seeds too: no test scene of one is a training scene of another.
-        formats: any of "karpathy", "coco", "csv", "imagefolder" (the zero_shot folder), "webdataset".
+        formats: any of "karpathy", "coco", "csv", "imagefolder" (zero_shot/), "webdataset", "winoground", "aro".
         image_size: pixels a side, 16 to 1024.
         skew: "even", or "natural": each shape has preferred colours, with Zipf frequencies.
         held_out: how many (colour, shape) pairs are never in the splits, or their names such as "red circle".
         progress: called as progress(pictures done, pictures in all).
         domain: the style: "plain", "sketch" or "night".
         zero_shot: pictures of each zero-shot class.
+        scenes: "full", or "pairs": two large plain things a picture, captions that state colours, shapes and relation.
+        compositional: swaps in the formats "winoground" and "aro".
         device: where to render; pictures from other devices may differ in the last bit of a pixel.
 
     A folder that already holds a world with the same options, in these formats or more, is left as it is and described.
@@ -78,6 +91,8 @@ def write_world(
         domain=domain,
         held_out=held_out,
         zero_shot=zero_shot,
+        scenes=scenes,
+        compositional=compositional,
     )
     folder = Path(path)
     there = _already_there(folder, settings)
@@ -101,7 +116,8 @@ def world_pictures(settings: WorldSettings) -> Iterator[Picture]:
     number = 0
     for split in SPLITS:
         for scene in split_scenes(settings.rules(), settings.seed, split, settings.counts[split]):
-            yield Picture(number, split, scene, captions(scene))
+            texts = pair_captions(scene) if settings.scenes == "pairs" else captions(scene)
+            yield Picture(number, split, scene, texts)
             number += 1
 
 
@@ -130,10 +146,17 @@ def _write(target: Path, settings: WorldSettings, progress: Progress, device: st
     work = [(f"images/{picture.file_name}", picture.scene) for picture in pictures]
     if "imagefolder" in settings.formats:
         work += _zero_shot(settings)
+    swapped = (settings.rules(), settings.seed, settings.compositional)
+    if {"winoground", "aro"} & set(settings.formats):
+        work += compositional_work(*swapped, settings.formats)
     _draw(target, work, settings.image_size, progress, device)
     size = settings.image_size
     if "karpathy" in settings.formats:
         write_karpathy(target / "dataset_petri.json", pictures)
+    if "winoground" in settings.formats:
+        write_winoground(target / "winoground", *swapped)
+    if "aro" in settings.formats:
+        write_aro(target / "aro", *swapped, size)
     for split in SPLITS:
         part = [picture for picture in pictures if picture.split == split]
         if "coco" in settings.formats:

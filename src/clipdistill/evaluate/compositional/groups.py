@@ -1,0 +1,111 @@
+"""Groups of pictures and captions that a matcher scores against each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clipdistill.data.decode import BadImage
+from clipdistill.data.sample import ImageRef
+from clipdistill.errors import UserError
+from clipdistill.evaluate.embed import Encoder, embed_batches, embed_texts
+from clipdistill.evaluate.results import Progress
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file, or the box (left, top, right, bottom, in pixels) cut out of it."""
+
+    path: str
+    box: tuple[int, int, int, int] | None = None
+
+    def open(self) -> Image.Image:
+        """Return the RGB picture. Raises UserError when it can't be read."""
+        try:
+            image = ImageRef.from_path(self.path).open()
+        except BadImage as error:
+            raise UserError(f"compositional: {self.path}: {error}; get the benchmark's pictures again") from None
+        return image if self.box is None else image.crop(self.box)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures and captions that are scored against each other; caption 0 is true of picture 0."""
+
+    images: tuple[Any, ...]
+    captions: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+    id: str = ""
+
+
+class Matcher(Protocol):
+    """Scores pictures against captions: for each group float [n_images, n_captions], higher is better."""
+
+    def scores(self, groups: Sequence[Group], progress: Progress | None = None) -> list[Tensor]: ...
+
+
+class DualEncoderMatcher:
+    """Cosine of a DualEncoder's embeddings; each distinct picture and caption is encoded once."""
+
+    def __init__(self, model: Encoder, *, device: str | torch.device = "cpu", batch_size: int = 64) -> None:
+        self.model, self.device, self.batch_size = model, device, batch_size
+
+    def scores(self, groups: Sequence[Group], progress: Progress | None = None) -> list[Tensor]:
+        """Return float64 [n_images, n_captions] for each group; equal captions tie bit for bit."""
+        slots: dict[Any, int] = {}
+        for group in groups:
+            for image in group.images:
+                slots.setdefault(image, len(slots))
+        features = embed_batches(
+            self.model, self._batches(list(slots)), total=len(slots), device=self.device, progress=progress
+        ).features
+        texts = embed_texts(
+            self.model, [text for group in groups for text in group.captions], device=self.device, progress=progress
+        )
+        features, texts = (torch.nn.functional.normalize(rows.double(), dim=1) for rows in (features, texts))
+        found, at = [], 0
+        for group in groups:
+            image = features[[slots[image] for image in group.images]]
+            text = texts[at : at + len(group.captions)]
+            at += len(group.captions)
+            # Not a matrix product, whose blocks may round equal captions differently and so break a tie.
+            found.append((image[:, None] * text[None]).sum(-1))
+        return found
+
+    def _batches(self, images: list[Any]) -> Iterator[dict[str, Any]]:
+        from clipdistill.data.transforms import ImageView, apply
+
+        view = ImageView.from_preprocess(self.model.preprocess)
+        for start in range(0, len(images), self.batch_size):
+            part = images[start : start + self.batch_size]
+            pixels = [apply(image.open() if hasattr(image, "open") else image(), None, view) for image in part]
+            yield {"sample": list(range(start, start + len(part))), "image/model": torch.stack(pixels)}
+
+
+def read_json(path: Path, how: str) -> Any:
+    """Return a JSON file's content; UserError with `how` to get it when it's missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"compositional: {path} is missing; {how}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"compositional: {path} can't be read ({error}); {how}") from None
+
+
+def need_pictures(folder: Path, how: str) -> Path:
+    """Return the folder; UserError with `how` to get its pictures when it's missing or empty."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise UserError(f"compositional: {folder} has no pictures; {how}")
+    return folder
+
+
+def wins(scores: Tensor) -> bool:
+    """True when caption 0 scores strictly above every other caption of picture 0; a tie fails."""
+    return bool((scores[0, :1] > scores[0, 1:]).all())
