@@ -170,3 +170,10 @@ def test_the_end_of_text_row_is_the_text() -> None:
     last = mask.sum(dim=1) - 1
     torch.testing.assert_close(tokens[torch.arange(2), last], text, rtol=1e-5, atol=1e-5)
     assert mask.sum(dim=1)[0] < mask.sum(dim=1)[1] < ids.shape[1]
+
+
+def test_both_attention_layers_shape_the_papers_target() -> None:
+    meta = teacher(attention="bidirectional")
+    meta(*inputs()).sum().backward()
+    for layer in (meta.to_text, meta.to_regions):
+        assert all(p.grad is not None and p.grad.abs().max() > 0 for p in (layer.query.weight, layer.value.weight))

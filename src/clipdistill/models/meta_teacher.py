@@ -26,9 +26,9 @@ class MetaTeacher(nn.Module):
 
     Args:
         width: D of the frozen CLIP; heads must divide it.
-        attention: "bidirectional", text attends to regions and regions attend to text; "one_way", regions attend to
-            text alone; "average", each region is averaged with the caption's embedding (the ablation as the paper
-            describes it); "none", regions alone, without any text.
+        attention: "bidirectional", text attends to regions, and regions attend to the text as it is then; "one_way",
+            regions attend to the plain text alone; "average", each region is averaged with the caption's embedding (the
+            ablation as the paper describes it); "none", regions alone: the caption only weighs them.
         clusters: semantic clusters of the regions whose pooled embeddings are averaged: 1 (ViT-B) or 3 (ViT-L).
         rotary: rotary position embeddings in the attention (ViT-L).
         pooling_temperature: of the attention pooling.
@@ -87,8 +87,10 @@ class MetaTeacher(nn.Module):
         unit, words = normalize(regions, dim=-1), normalize(tokens, dim=-1)
         weight = region_weights(unit, region_mask, region_scores, region_areas, text)
         seen = unit * weight[..., None]
+        # Text first attends to regions and then regions to that text, so that both layers shape the image's target.
+        said = self.to_text(words, seen, region_mask) if self.attention == "bidirectional" else words
         if self.attention in ("bidirectional", "one_way"):
-            image = self.to_regions(seen, words, token_mask)
+            image = self.to_regions(seen, said, token_mask)
         elif self.attention == "average":
             image = self.norm((seen + normalize(text, dim=-1)[:, None]) / 2)
         else:
@@ -99,7 +101,6 @@ class MetaTeacher(nn.Module):
         )
         if self.variant == "paper":
             return target
-        said = self.to_text(words, seen, region_mask) if self.attention == "bidirectional" else words
         half = pool(said, token_mask, _mean(said, token_mask), self.temperature)
         return (normalize(target, dim=-1) + normalize(half, dim=-1)) / 2
 

@@ -151,7 +151,15 @@ def draw_pair_scene(rules: SceneRules, *place: object) -> Scene:
         angle, tint = draws.uniform(-0.2, 0.2), draws.uniform(0.9, 1.0)
         things.append(
             Thing(
-                shape, colour, "large", "plain", *(round(v, 5) for v in (x, y, radius)), round(angle, 5), round(tint, 5)
+                shape,
+                colour,
+                "large",
+                "plain",
+                round(x, 5),
+                round(y, 5),
+                round(radius, 5),
+                round(angle, 5),
+                round(tint, 5),
             )
         )
     return Scene(tuple(things), background, round(light, 5), grain, rules.domain)

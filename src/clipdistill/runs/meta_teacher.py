@@ -19,6 +19,7 @@ from clipdistill.files import write_json
 from clipdistill.models.meta_teacher import MetaTeacher
 from clipdistill.models.regions import check_provider, open_provider
 from clipdistill.recipe import MetaSpec, Recipe
+from clipdistill.report.region_pictures import region_sheet
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.wiring import Parts, open_model, require_weights
 from clipdistill.stores import TeacherStore
@@ -120,6 +121,8 @@ def prepare_meta_teachers(parts: Parts, run: RunFolder, resume: bool) -> None:
         return
     base = open_base(parts.recipe, parts.ranks.device)
     regions = write_regions(parts, base)
+    if parts.ranks.is_main:
+        draw_regions(parts, regions, run.path / "regions.png")
     unread = {one: why for one, why in regions.bad.items() if one in set(parts.mixture.ids)}
     if unread:
         parts.mixture = parts.mixture.without(unread)
@@ -133,6 +136,18 @@ def prepare_meta_teachers(parts: Parts, run: RunFolder, resume: bool) -> None:
             state.store = _store_targets(parts, trained_epoch(folder, state.spec.meta.epoch), base, regions)
             if parts.ranks.is_main:
                 write_json(run.path / "teacher" / "targets.json", leakage(parts, state.store, regions))
+
+
+def draw_regions(parts: Parts, regions: RegionStore, file: Path, pictures: int = 12) -> None:
+    """Draw the regions of pictures from all over the data into `regions.png`, for the report."""
+    some: list[tuple[Any, Any]] = []
+    mixture = parts.mixture
+    for position in range(0, len(mixture), max(1, len(mixture) // pictures)):
+        row = int(regions.rows([mixture.ids[position]])[0])
+        if row >= 0 and mixture.ids[position] not in regions.bad and len(some) < pictures:
+            some.append((mixture[position].image.open(), regions.regions(row)))
+    if some:
+        file.write_bytes(region_sheet(some))
 
 
 def meta_task(parts: Parts, meta: MetaSpec, inputs: Any) -> Task:

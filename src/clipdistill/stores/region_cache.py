@@ -20,7 +20,7 @@ from clipdistill.errors import UserError
 from clipdistill.files import atomic_path, require_space, write_json
 from clipdistill.stores.arrays import ArraySpec, RowsWriter
 from clipdistill.stores.encoder import Encoder, evaluating
-from clipdistill.stores.regions import RegionStore
+from clipdistill.stores.regions import VERSION, RegionStore
 
 BLOCK = 256
 """Pictures a block: what a kill can cost."""
@@ -65,7 +65,7 @@ def cache_regions(
 
     path, device = Path(path), torch.device(device)
     facts = {
-        "version": 1, "kind": "regions", "teacher": model.name, "teacher_fingerprint": fingerprint(model),
+        "version": VERSION, "kind": "regions", "teacher": model.name, "teacher_fingerprint": fingerprint(model),
         "embed_dim": int(model.embed_dim), "provider": "annotations" if provider is None else provider.name,
         "provider_key": _annotations_key(mixture) if provider is None else provider.key, "min_score": min_score,
         "max_regions": max_regions, "data_fingerprint": mixture.fingerprint(), "samples": len(mixture),
@@ -79,9 +79,12 @@ def cache_regions(
     encoder, view = Encoder(model, "embedding", device), ImageView.from_preprocess(model.preprocess)
     blocks = [range(at, min(at + BLOCK, len(mixture))) for at in range(0, len(mixture), BLOCK)]
     bad = 0
+    mine = sum(len(blocks[number]) for number in range(rank, len(blocks), world_size))
     with evaluating(model):
         for number in range(rank, len(blocks), world_size):
             file = path / "blocks" / f"{number:06d}.npz"
+            if file.is_file() and _bad_of(file):
+                file.unlink()  # tried again: the pictures may have been mended
             if not file.is_file():
                 bad += _block(
                     encoder,
@@ -95,9 +98,9 @@ def cache_regions(
                     batch_size,
                     detect_batch,
                 )
-                if bad > max_bad_share * len(mixture):
+                if bad > max_bad_share * mine:
                     raise UserError(
-                        f"{path}: {bad} of {len(mixture)} pictures can't be read, more than data.max_bad_share = "
+                        f"{path}: {bad} of {mine} pictures can't be read, more than data.max_bad_share = "
                         f"{max_bad_share:g}; mend them or raise the share"
                     )
             if progress is not None:
@@ -131,6 +134,8 @@ def _block(
     if crops:
         features.append(encoder.image(torch.stack(crops))[0])
     width = int(encoder._model.embed_dim)
+    if any(not np.isfinite(part).all() for part in features):
+        raise UserError(f"{file.parent.parent}: the model gives NaN or infinity for a crop; check its weights")
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(file) as temporary, open(temporary, "wb") as handle:
         np.savez(
@@ -141,6 +146,11 @@ def _block(
             text=np.frombuffer(json.dumps({"labels": labels, "bad": bad}).encode(), np.uint8),
         )
     return len(bad)
+
+
+def _bad_of(file: Path) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads(np.load(file)["text"].tobytes())["bad"]
+    return found
 
 
 def _found(

@@ -18,6 +18,8 @@ from clipdistill.errors import UserError
 from clipdistill.stores.arrays import ArraySpec, open_rows
 from clipdistill.stores.shard_reader import AGAIN
 
+VERSION = 1
+
 
 @dataclass(frozen=True, slots=True)
 class StoredRegions:
@@ -57,7 +59,10 @@ class RegionStore:
         """
         path = Path(path)
         try:
-            return cls(path, json.loads((path / "store.json").read_text(encoding="utf-8")))
+            meta = json.loads((path / "store.json").read_text(encoding="utf-8"))
+            if meta["kind"] != "regions" or meta["version"] != VERSION:
+                raise ValueError(f"version {meta['version']}, not {VERSION}")
+            return cls(path, meta)
         except FileNotFoundError as error:
             raise UserError(f"{path}: no finished region store; run `clipdistill cache` on the recipe") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -91,9 +96,11 @@ class RegionStore:
             (shares of the picture) float32 [B, M].
 
         Raises:
-            UserError: a picture that couldn't be read when the store was written.
+            UserError: a row that isn't there, a picture that couldn't be read when the store was written.
         """
         rows = np.asarray(rows, dtype=np.int64)
+        if len(rows) and not (0 <= rows.min() and rows.max() < len(self.ids)):
+            raise UserError(f"{self.path}: row {rows.min()}..{rows.max()} asked of {len(self.ids)} pictures; {AGAIN}")
         count = np.minimum(self.offsets[rows + 1] - self.offsets[rows], max_regions)
         if len(rows) and count.min() < 1:
             name = self.ids[int(rows[count.argmin()])]

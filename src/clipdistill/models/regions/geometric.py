@@ -15,8 +15,8 @@ class Grid:
     """`rows` x `columns` equal cells, row by row, each with confidence 1."""
 
     def __init__(self, rows: int = 2, columns: int = 2) -> None:
-        if rows < 1 or columns < 1:
-            raise UserError(f"`rows`, `columns`: a grid of {rows} x {columns} has no cells; give at least 1 of each")
+        if not all(isinstance(n, int) and n >= 1 for n in (rows, columns)):
+            raise UserError(f"`rows`, `columns`: a grid of {rows!r} x {columns!r} has no cells; give whole numbers")
         self.rows, self.columns = rows, columns
         self.name = f"grid {rows} x {columns}"
         self.key = f"grid-{rows}-{columns}"

@@ -37,7 +37,11 @@ class TorchvisionDetector:
         default: Any = models.get_model_weights(model).DEFAULT
         self._labels: list[str] = list(default.meta["categories"])
         self._model: Any = models.get_model(model, weights=None, weights_backbone=None, num_classes=len(self._labels))
-        self._model.load_state_dict(_state(default, weights, model))
+        try:
+            self._model.load_state_dict(_state(default, weights, model))
+        except RuntimeError as error:
+            detail = str(error).splitlines()[-1].strip()
+            raise UserError(f"`weights`: {weights} doesn't fit {model} ({detail}); give that model's file") from error
         self._model.eval().to(device)
         self._device = device
         self.name = f"detector {model}"
