@@ -73,6 +73,9 @@ def test_one_recipe_makes_regions_teacher_targets_student_and_report(
     assert any(not torch.equal(control[name], student[name]) for name in image)
     # The targets tell their captions better than the picture does, and the run says by how much.
     leak = json.loads((out / "teacher" / "targets.json").read_text())
+    report = (out / "report.html").read_text()
+    assert "Regions and targets" in report and "data:image/png" in report
+    assert "Regions and targets" in (out / "report.md").read_text()
     assert leak["chance"] == pytest.approx(0.2) and 0 <= leak["target"]["same_picture"] <= 1
 
 

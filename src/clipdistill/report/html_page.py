@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 
 from clipdistill.report import content, figures
 from clipdistill.report.content import Table
+from clipdistill.report.region_pictures import regions_of
 from clipdistill.report.tables import Group, Row
 from clipdistill.report.words import headline, headline_rows, percent
 
@@ -90,7 +92,7 @@ def _group(group: Group, many: bool) -> str:
         parts += [_section("Results", metrics, _note(note), _note(content.repeated_texts_note(group)))]
     if group.roles:
         parts += [_section("What each model costs", table(content.cost_table(group)))]
-    parts += [_paper(group), _training(group), _confusion(group)]
+    parts += [_paper(group), _training(group), _regions(group), _confusion(group)]
     examples = next((run.examples for run in group.runs if run.examples), None)
     if examples:
         parts += [_section("Retrieval examples", _note(content.examples_note(examples)), _examples(examples, group))]
@@ -133,6 +135,17 @@ def _training(group: Group) -> str:
         if len(group.runs) > 1:
             inside.append(_note("Lines: the mean over the seeds of a running mean. Bands: from the least to the most."))
     return _section("Training", *inside) if inside else ""
+
+
+def _regions(group: Group) -> str:
+    sheet, leak = regions_of([run.path for run in group.runs])
+    inside = [_note(leak)] if leak else []
+    if sheet:
+        data = base64.b64encode(sheet).decode()
+        inside.append(
+            f'<img alt="regions drawn over pictures" style="max-width:100%" src="data:image/png;base64,{data}">'
+        )
+    return _section("Regions and targets", *inside) if inside else ""
 
 
 def _confusion(group: Group) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from clipdistill.files import atomic_path
 from clipdistill.report import content, figures
 from clipdistill.report.content import Table
+from clipdistill.report.region_pictures import regions_of
 from clipdistill.report.tables import Group
 from clipdistill.report.words import headline
 
@@ -49,6 +50,13 @@ def _group(group: Group, files: Path, number: int, heading: str) -> list[str]:
         parts += ["### Training", table(training) if training else ""]
     if loss is not None:
         parts += [_picture(loss, files / f"loss-{number}.png", "Loss curves")]
+    sheet, leak = regions_of([run.path for run in group.runs])
+    if sheet or leak:
+        parts += ["### Regions and targets", escape(leak)]
+    if sheet:
+        with atomic_path(files / f"regions-{number}.png") as temporary:
+            temporary.write_bytes(sheet)
+        parts += [f"![Regions]({files.name}/regions-{number}.png)"]
     shown = [data for data in content.confusion_sets(group)]
     for place, data in enumerate(shown):
         figure = figures.confusion_figure(group, data)

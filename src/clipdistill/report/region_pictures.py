@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -37,3 +39,29 @@ def region_sheet(pictures: Sequence[tuple[Image.Image, StoredRegions]], columns:
     figure.savefig(buffer, format="png", dpi=80)
     plt.close(figure)
     return buffer.getvalue()
+
+
+def regions_of(runs: Sequence[Path]) -> tuple[bytes | None, str]:
+    """The sheet that a run drew, and a sentence on how much of the captions its meta-teacher's targets hold."""
+    sheet = next((run / "regions.png" for run in runs if (run / "regions.png").is_file()), None)
+    notes = [json.loads((run / "teacher" / "targets.json").read_text()) for run in runs if _has_targets(run)]
+    if not notes:
+        return (sheet.read_bytes() if sheet else None), ""
+
+    def shares(what: str, among: str) -> str:
+        found = [100 * note[what][among] for note in notes]
+        return f"{sum(found) / len(found):.1f} %" + (
+            f" ({min(found):.1f} to {max(found):.1f})" if len(found) > 1 else ""
+        )
+
+    text = (
+        "A target is made with one caption. Guessing that caption from the target alone succeeds in "
+        f"{shares('target', 'same_picture')} of cases among the captions of the picture (chance "
+        f"{100 * notes[0]['chance']:.0f} %) and in {shares('target', 'all')} among {notes[0]['captions']:,}; from "
+        f"the mean of the regions in {shares('regions_alone', 'same_picture')} and {shares('regions_alone', 'all')}."
+    )
+    return (sheet.read_bytes() if sheet else None), text
+
+
+def _has_targets(run: Path) -> bool:
+    return (run / "teacher" / "targets.json").is_file()
