@@ -122,6 +122,8 @@ def prepare_meta_teachers(parts: Parts, run: RunFolder, resume: bool) -> None:
     base = open_base(parts.recipe, parts.ranks.device)
     regions = write_regions(parts, base)
     if parts.ranks.is_main:
+        if not run.recipe.is_file():
+            run.start(parts.recipe)  # from now on the folder is this recipe's, whatever stage the run stops in
         draw_regions(parts, regions, run.path / "regions.png")
     unread = {one: why for one, why in regions.bad.items() if one in set(parts.mixture.ids)}
     if unread:

@@ -60,9 +60,6 @@ def train(recipe: Recipe, out: str | Path | None, *, resume: bool = False, plan_
     run.check(resume, recipe)
     parts, plan = _prepare(recipe, ranks, run.path)
     with_control = "control" in recipe.compare
-    if ranks.is_main and not run.recipe.is_file():
-        run.start(recipe)  # what lies in the folder from now on is this recipe's, whatever stage it stops in
-    ranks.barrier()
     write_stores(parts)
     prepare_meta_teachers(parts, run, resume)
     parts.leave_out_bad()
