@@ -125,7 +125,8 @@ def prepare_meta_teachers(parts: Parts, run: RunFolder, resume: bool) -> None:
         if not run.recipe.is_file():
             run.start(parts.recipe)  # from now on the folder is this recipe's, whatever stage the run stops in
         draw_regions(parts, regions, run.path / "regions.png")
-    unread = {one: why for one, why in regions.bad.items() if one in set(parts.mixture.ids)}
+    ids = set(parts.mixture.ids)
+    unread = {one: why for one, why in regions.bad.items() if one in ids}
     if unread:
         parts.mixture = parts.mixture.without(unread)
         parts.bad |= unread
@@ -144,9 +145,10 @@ def draw_regions(parts: Parts, regions: RegionStore, file: Path, pictures: int =
     """Draw the regions of pictures from all over the data into `regions.png`, for the report."""
     some: list[tuple[Any, Any]] = []
     mixture = parts.mixture
-    for position in range(0, len(mixture), max(1, len(mixture) // pictures)):
-        row = int(regions.rows([mixture.ids[position]])[0])
-        if row >= 0 and mixture.ids[position] not in regions.bad and len(some) < pictures:
+    positions = range(0, len(mixture), max(1, len(mixture) // pictures))
+    rows = regions.rows([mixture.ids[position] for position in positions])
+    for position, row in list(zip(positions, rows.tolist(), strict=True))[:pictures]:
+        if mixture.ids[position] not in regions.bad:
             some.append((mixture[position].image.open(), regions.regions(row)))
     if some:
         file.write_bytes(region_sheet(some))

@@ -164,15 +164,12 @@ def _found(
             waiting.append((place, sample.image.open(), sample.regions))
         except BadImage as error:
             bad.append({"id": sample.id, "reason": str(error)})
-        if waiting and (len(waiting) == detect_batch or place == len(rows) - 1):
-            found = [r for *_, r in waiting] if provider is None else provider.find([image for _, image, _ in waiting])
+        if waiting and (len(waiting) == detect_batch or row == rows[-1]):
+            images = [image for _, image, _ in waiting]
+            found = [own for *_, own in waiting] if provider is None else provider.find(images)
             for (where, image, _), one in zip(waiting, found, strict=True):
                 yield where, image, one
             waiting = []
-    if waiting:
-        found = [r for *_, r in waiting] if provider is None else provider.find([image for _, image, _ in waiting])
-        for (where, image, _), one in zip(waiting, found, strict=True):
-            yield where, image, one
 
 
 def _chosen(
