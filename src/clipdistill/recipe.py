@@ -35,6 +35,8 @@ class PetriSpec(Strict):
     seed: int = 0
     image_size: int = Field(64, ge=16)
     skew: Literal["even", "natural"] = "even"
+    scenes: Literal["full", "pairs"] = Field("full", description="pairs: two large plain things and how they lie")
+    compositional: int = Field(300, ge=1, description="swaps, in the formats winoground and aro")
     formats: list[str] = ["karpathy", "imagefolder"]
 
 

@@ -59,6 +59,7 @@ class SDSCLIP(Contrastive):
     TERMS = {"task": 1.0, "sds": 0.001, "features": 0.0}
     Options = SDSCLIPOptions
     WITHOUT_TEACHER = True
+    TEACHER = "diffusion"
 
     def __init__(
         self,
@@ -93,6 +94,23 @@ class SDSCLIP(Contrastive):
             if linear.bias is not None:
                 nn.init.zeros_(linear.bias)
         return linear
+
+    @classmethod
+    def teachers_see_pictures(cls, weights: Mapping[str, float] | None) -> bool:
+        """For `features` alone: score distillation takes captions."""
+        return "features" in cls.check_weights(weights)
+
+    def compile(self) -> None:
+        """Compile the student's towers and the UNet."""
+        super().compile()
+        for teacher in self.teachers:
+            teacher.unet.compile()
+
+    def set_grad_checkpointing(self) -> None:
+        """Checkpoint the student's towers and the UNet, whose activations are most of a step's memory."""
+        super().set_grad_checkpointing()
+        for teacher in self.teachers:
+            teacher.set_grad_checkpointing()
 
     def train(self, mode: bool = True) -> SDSCLIP:
         """As torch's; BatchNorms whose affine part alone trains keep the statistics of their pre-training."""

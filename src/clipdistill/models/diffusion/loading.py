@@ -10,6 +10,7 @@ import torch
 
 from clipdistill.errors import UserError
 from clipdistill.models.diffusion.model import DiffusionTeacher
+from clipdistill.models.named import WEIGHTS_FOLDER
 
 PARTS = ("unet", "text_encoder", "tokenizer", "scheduler")
 
@@ -20,6 +21,22 @@ _WANTED += [f"{part}/diffusion_pytorch_model{end}" for part in ("unet", "vae") f
 _WANTED += ["*/*.safetensors.index.json"]
 
 
+def is_diffusion(name: str | Path) -> bool:
+    """Whether a name means a diffusion model on this machine: a diffusers folder, a RUN, or one that is shipped."""
+    folder = diffusion_folder(name)
+    return folder is not None and (folder / "unet").is_dir()
+
+
+def diffusion_folder(name: str | Path) -> Path | None:
+    """The folder that a name stands for, `student/` of a RUN; None when there is none."""
+    folder = Path(str(name)).expanduser()
+    if not folder.is_dir():
+        folder = WEIGHTS_FOLDER / str(name)
+    if (folder / "student" / "unet").is_dir():
+        folder = folder / "student"  # a RUN
+    return folder if folder.is_dir() else None
+
+
 def load_diffusion(
     name: str | Path, device: str | torch.device = "cpu", *, dtype: torch.dtype = torch.float32,
     channels_last: bool = False, checkpointing: bool = False, role: str = "teacher0",
@@ -28,7 +45,8 @@ def load_diffusion(
 
     Args:
         name: a folder in diffusers' pipeline layout (`unet/`, `scheduler/`, `text_encoder/`, `tokenizer/`, perhaps
-            `vae/`), a RUN folder, of which `student/` is taken, or a hub name with or without `hf-hub:`.
+            `vae/`), a RUN folder, of which `student/` is taken, a name of ours with shipped weights
+            (`petri-diffusion`), or a hub name with or without `hf-hub:`.
         dtype: precision of the weights, such as torch.bfloat16.
         channels_last, checkpointing: see `use_channels_last` and `set_grad_checkpointing`.
         role: whose pictures and captions of a batch are its own.
@@ -37,11 +55,7 @@ def load_diffusion(
         UserError: no such folder or repository, a part that is missing or damaged, parts that don't fit one another.
     """
     text = str(name).removeprefix("hf-hub:")
-    folder = Path(text).expanduser()
-    if (folder / "student" / "unet").is_dir():
-        folder = folder / "student"  # a RUN
-    if not folder.is_dir():
-        folder = _from_hub(text)
+    folder = diffusion_folder(text) or _from_hub(text)
     missing = [part for part in PARTS if not (folder / part).is_dir()]
     if missing:
         raise UserError(f"{folder}: has no {missing[0]}/; give a folder in diffusers' pipeline layout")
