@@ -165,15 +165,20 @@ def petri(
     test: Annotated[int, typer.Option(min=1)] = 1000,
     image_size: Annotated[int, typer.Option(min=16, help="side in pixels")] = 64,
     skew: Annotated[str, typer.Option(help="even or natural: how attributes occur together")] = "even",
+    scenes: Annotated[str, typer.Option(help="full, or pairs: two large plain things and how they lie")] = "full",
+    compositional: Annotated[int, typer.Option(min=1, help="swaps, in the formats winoground and aro")] = 300,
+    formats: Annotated[str | None, typer.Option(help="comma-separated, such as karpathy,winoground,aro")] = None,
 ) -> None:
     """Write a petri world in the official formats."""
     from clipdistill.engine.tracking import Meter
     from clipdistill.petri import write_world
+    from clipdistill.petri.settings import DEFAULT_FORMATS
 
     with Meter("petri world", 1) as meter:
         write_world(
-            folder, images=images, val=val, test=test, seed=seed, image_size=image_size, skew=skew, progress=meter.reach
-        )
+            folder, images=images, val=val, test=test, seed=seed, image_size=image_size, skew=skew, scenes=scenes,
+            compositional=compositional, formats=formats or DEFAULT_FORMATS, progress=meter.reach,
+        )  # fmt: skip
     print(folder)
 
 

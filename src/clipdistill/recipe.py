@@ -66,6 +66,7 @@ class DataSpec(Strict):
 
     train: list[SourceSpec] = Field(min_length=1)
     augment: AugmentSpec = AugmentSpec()
+    hard_negatives: int = Field(0, ge=0, description="false captions a pair, the same words in another order (NegCLIP)")
     workers: int = Field(1, ge=0, description="processes that decode pictures")
     max_bad_share: float = Field(0.01, ge=0, le=1, description="stop when more than this share can't be read")
 

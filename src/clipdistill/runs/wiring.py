@@ -31,6 +31,10 @@ def check_recipe(recipe: Recipe, world_size: int = 1) -> None:
         raise UserError(f"`task.method`: no method {method!r}.{nearest(method, TASKS)} Methods: {', '.join(TASKS)}.")
     TASKS[method].check_weights(recipe.task.weights)
     TASKS[method].check_options(recipe.task.options())
+    if recipe.data.hard_negatives and (
+        not TASKS[method].HARD_NEGATIVES or recipe.task.options().get("loss") == "sigmoid"
+    ):
+        raise UserError("`data.hard_negatives`: they enter InfoNCE over whole captions; set it to 0 for this task")
     local, rest = divmod(recipe.train.batch_size, world_size)
     if rest:
         raise UserError(f"`train.batch_size` ({recipe.train.batch_size}) must divide by the {world_size} processes")
@@ -152,6 +156,7 @@ class Parts:
             rank=self.ranks.rank,
             world_size=self.ranks.world_size,
             workers=self.recipe.data.workers,
+            hard_negatives=self.recipe.data.hard_negatives,
         )
 
 

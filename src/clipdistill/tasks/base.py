@@ -55,6 +55,9 @@ class Task(nn.Module):
     TEACHER: ClassVar[Literal["dual_encoder", "diffusion"]] = "dual_encoder"
     """What kind of model the student and the live teachers are."""
 
+    HARD_NEGATIVES: ClassVar[bool] = False
+    """Whether `data.hard_negatives` enter the task loss."""
+
     student: Any  # a DualEncoder, unless STUDENT says otherwise
 
     def __init__(
