@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from clipdistill.errors import UserError
@@ -45,6 +45,13 @@ class SDSCLIPOptions(ContrastiveOptions):
     feature_t: float = Field(default=0.0, ge=0, lt=1)
     """Noise level, as a share of the steps, at which the UNet's features are taken for `features`."""
 
+    @field_validator("t_range")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] < value[1] <= 1:
+            raise ValueError(f"is {list(value)}; give two shares of the steps with 0 <= low < high <= 1")
+        return value
+
 
 class SDSCLIP(Contrastive):
     """L_CLIP + lambda L_SDS (equation 4); `features` is the paper's baseline of appendix A.2 (equation 6).
@@ -69,11 +76,6 @@ class SDSCLIP(Contrastive):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(student, teachers, weights, options)
-        low, high = self.settings.t_range
-        if not 0 <= low < high <= 1:
-            raise UserError(
-                f"`task.t_range` is [{low:g}, {high:g}]; give two shares of the steps with 0 <= low < high <= 1"
-            )
         asked = [term for term in ("sds", "features") if self.wants(term)]
         if asked and not self.teachers:
             raise UserError(f"`teachers`: `task.weights.{asked[0]}` needs a diffusion model; add one, or set it to 0")

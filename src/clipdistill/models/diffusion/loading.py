@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
-from clipdistill.errors import UserError
+from clipdistill.errors import UserError, nearest
+from clipdistill.models.diffusion.creating import NAMED
 from clipdistill.models.diffusion.model import DiffusionTeacher
+from clipdistill.models.diffusion.saving import no_bars
 from clipdistill.models.named import WEIGHTS_FOLDER
 
 PARTS = ("unet", "text_encoder", "tokenizer", "scheduler")
@@ -60,7 +62,8 @@ def load_diffusion(
     if missing:
         raise UserError(f"{folder}: has no {missing[0]}/; give a folder in diffusers' pipeline layout")
     label = str(name) if not Path(str(name)).is_dir() else Path(str(name)).resolve().name
-    parts = {part: _part(part, folder / part, dtype) for part in (*PARTS[:3], "vae") if (folder / part).is_dir()}
+    with no_bars():
+        parts = {part: _part(part, folder / part, dtype) for part in (*PARTS[:3], "vae") if (folder / part).is_dir()}
     model = DiffusionTeacher(
         parts["unet"], parts["text_encoder"], parts["tokenizer"], _scheduler(folder / "scheduler"), parts.get("vae"),
         name=label, role=role,
@@ -114,7 +117,13 @@ def _from_hub(repository: str) -> Path:
     try:
         return Path(snapshot_download(repository, allow_patterns=_WANTED))
     except Exception as error:
+        if repository in NAMED:
+            raise UserError(
+                f"diffusion model '{repository}': its weights aren't in this installation; train it with `clipdistill "
+                "train petri/diffusion_teacher` and give the RUN's folder"
+            ) from error
         raise UserError(
             f"diffusion model '{repository}': no such folder, and it couldn't be fetched from the hub; "
-            f"`hf download {repository}` (cache: {constants.HF_HUB_CACHE}), or give a local pipeline folder"
+            f"`hf download {repository}` (cache: {constants.HF_HUB_CACHE}), or give a local pipeline folder."
+            f"{nearest(repository, NAMED)}"
         ) from error
