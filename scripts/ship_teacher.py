@@ -4,12 +4,14 @@
     python scripts/ship_teacher.py runs/petri-teacher petri-teacher
 
 `provenance.json` holds the recipe as resolved, the seed, the world, the versions, and the metrics of the weights as
-they are shipped (rounded to half precision), measured again on the held-out pictures of the run's world.
+they are shipped (rounded to half precision), measured again on what the run's world holds out: its test pictures, for
+a diffusion model its compositional split.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -20,6 +22,7 @@ import yaml
 from clipdistill.export import save_student
 from clipdistill.files import write_json
 from clipdistill.models import fingerprint, load_model
+from clipdistill.models.diffusion import is_diffusion, load_diffusion
 from clipdistill.models.loading import WEIGHTS_FOLDER
 from clipdistill.runs.evaluation import evaluate_model
 
@@ -30,16 +33,41 @@ def ship(run: Path, name: str) -> Path:
     """Write `models/petri_weights/<name>/` and return it."""
     folder = WEIGHTS_FOLDER / name
     shutil.rmtree(folder, ignore_errors=True)
+    if is_diffusion(run):
+        write_diffusion(run, folder)
+    else:
+        write_clip(run, name, folder)
+    describe(run, name, folder)
+    return folder
+
+
+def write_clip(run: Path, name: str, folder: Path) -> None:
+    """A DualEncoder in open_clip's layout."""
     model = load_model(run)
     model.name = name
     for path in save_student(model, folder, dtype=torch.float16):
         if path.name not in KEPT:
             path.unlink()
+
+
+def write_diffusion(run: Path, folder: Path) -> None:
+    """A diffusion model in diffusers' layout; opened again, its weights are float32."""
+    load_diffusion(run, dtype=torch.float16).save(folder)
+
+
+def describe(run: Path, name: str, folder: Path) -> None:
+    """Write `provenance.json`: how the weights were made, and how good they are as shipped."""
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     environment = json.loads((run / "environment.json").read_text())
     environment.pop("command")
     world = Path(recipe["petri"]["path"])
-    measured = evaluate_model(folder, "petri", str(world))
+    if is_diffusion(folder):
+        options = {key: value for key, value in recipe["evaluate"][0].items() if key in ("samples", "t_range")}
+        measured = evaluate_model(folder, "compositional", str(world), options=options)
+        print_of = digest(folder)
+    else:
+        measured = evaluate_model(folder, "petri", str(world))
+        print_of = fingerprint(load_model(folder))
     for result in measured["results"]:
         result.pop("artifacts")
     settings = json.loads((world / "world.json").read_text())
@@ -48,7 +76,7 @@ def ship(run: Path, name: str) -> Path:
         folder / "provenance.json",
         {
             "made_by": f"clipdistill train {recipe['name']} --out RUN, then scripts/ship_teacher.py RUN {name}",
-            "fingerprint": fingerprint(load_model(folder)),
+            "fingerprint": print_of,
             "parameters": measured["parameters"],
             "held_out": {r["data"]: {"n": r["n"], **r["metrics"]} for r in measured["results"]},
             "environment": environment,
@@ -56,7 +84,14 @@ def ship(run: Path, name: str) -> Path:
             "recipe": recipe,
         },
     )
-    return folder
+
+
+def digest(folder: Path) -> str:
+    """Fingerprint of a diffusion model: a sha256 over its files of weights."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 if __name__ == "__main__":

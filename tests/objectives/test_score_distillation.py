@@ -97,3 +97,15 @@ def test_draws_belong_to_the_sample_and_fill_the_range() -> None:
 def test_feature_regression_by_hand() -> None:
     predicted, target = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [3.0, 4.0]])
     assert feature_regression(predicted, target).item() == pytest.approx((5 + 25) / 2)
+
+
+def test_noise_levels_can_be_drawn_logit_normally_within_their_range() -> None:
+    seeds = torch.arange(4000)
+    t, noise = draw_steps_and_noise(seeds, (1,), 1000, (0.2, 0.8), t_logit_mean=1.0)
+    assert int(t.min()) >= 200 and int(t.max()) < 800
+    # The median of a logit-normal place is sigmoid(mean) = 0.7311; of 4,000 draws it is known to about 0.004.
+    assert t.double().median().item() == pytest.approx(200 + 600 * 0.7311, abs=8)
+    uniform, same = draw_steps_and_noise(seeds, (1,), 1000, (0.2, 0.8))
+    assert uniform.double().median().item() == pytest.approx(500, abs=16) and noise.shape == same.shape
+    again, _ = draw_steps_and_noise(seeds.flip(0), (1,), 1000, (0.2, 0.8), t_logit_mean=1.0)
+    assert torch.equal(again.flip(1), t)

@@ -18,7 +18,12 @@ Weighting = Literal["none", "snr", "min_snr", "noise"]
 
 
 def draw_steps_and_noise(
-    seeds: Tensor, shape: tuple[int, ...], steps: int, t_range: tuple[float, float] = (0.0, 1.0), draws: int = 1
+    seeds: Tensor,
+    shape: tuple[int, ...],
+    steps: int,
+    t_range: tuple[float, float] = (0.0, 1.0),
+    draws: int = 1,
+    t_logit_mean: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw noise levels and noise, each sample's from a seed of its own.
 
@@ -26,7 +31,10 @@ def draw_steps_and_noise(
 
     Args:
         seeds: int64 [B]. shape: of a sample. steps: T.
-        t_range: the share of the steps that t is uniform over: [floor(low T), ceil(high T)).
+        t_range: the share of the steps that t is drawn from: [floor(low T), ceil(high T)).
+        t_logit_mean: None draws t uniformly; a number draws the place within the range from the logit-normal
+            distribution with this mean and deviation 1 (Stable Diffusion 3, 2024, section 3.1): above 0, more of the
+            high noise levels.
 
     Returns:
         t int64 [draws, B] and noise float32 [draws, B, *shape], on the device of `seeds`.
@@ -36,7 +44,11 @@ def draw_steps_and_noise(
     times, noises = [], []
     for seed in seeds.tolist():
         generator = torch.Generator().manual_seed(seed)
-        times.append(torch.randint(low, high, (draws,), generator=generator))
+        if t_logit_mean is None:
+            times.append(torch.randint(low, high, (draws,), generator=generator))
+        else:
+            place = torch.sigmoid(t_logit_mean + torch.randn(draws, generator=generator, dtype=torch.float64))
+            times.append((low + place * (high - low)).long().clamp(max=high - 1))
         noises.append(torch.randn(draws, *shape, generator=generator))
     return torch.stack(times, 1).to(seeds.device), torch.stack(noises, 1).to(seeds.device)
 

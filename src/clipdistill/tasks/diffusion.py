@@ -23,6 +23,8 @@ class DiffusionOptions(TaskOptions):
     """Share of captions that are replaced by the empty one (classifier-free guidance, 2022)."""
     weighting: Literal["none", "min_snr"] = "none"
     """Weights of the noise levels, relative to the plain loss on epsilon."""
+    t_logit_mean: float | None = None
+    """None draws noise levels uniformly; a number draws them logit-normally around it, above 0 mostly high ones."""
     train_text: bool = True
     """Whether the text encoder trains along."""
 
@@ -89,7 +91,7 @@ class DiffusionTraining(Task):
         dropped = seeds.double() / SEEDS < self.settings.caption_dropout
         condition = model.encode_tokens(torch.where(dropped[:, None], empty, tokens))
         x = model.latents(batch["image/student"])
-        t, noise = draw_steps_and_noise(seeds, model.latent_shape, model.steps)
+        t, noise = draw_steps_and_noise(seeds, model.latent_shape, model.steps, t_logit_mean=self.settings.t_logit_mean)
         t, noise = t[0], noise[0].to(x.dtype)
         output = model.predict(model.noised(x, noise, t), t, condition)
         error = (output - model.target(x, noise, t)).square().flatten(1).mean(1)

@@ -28,7 +28,9 @@ class SDSCLIPOptions(ContrastiveOptions):
     reduction: Literal["sum", "mean"] = "sum"
     """Over the elements of a latent: equation 3's squared norm, or what diffusion training uses."""
     t_range: tuple[float, float] = (0.0, 1.0)
-    """Share of the noise levels that t is uniform over."""
+    """Share of the noise levels that t is drawn from."""
+    t_logit_mean: float | None = None
+    """None draws t uniformly; a number draws it logit-normally around it, above 0 mostly high noise levels."""
     weighting: Literal["none", "snr", "min_snr", "noise"] = "none"
     draws: int = Field(default=1, ge=1)
     """Pairs of noise level and noise for each picture; the UNet's graph is held for each."""
@@ -165,7 +167,7 @@ class SDSCLIP(Contrastive):
         else:
             chosen = torch.arange(len(seeds), device=seeds.device)
         t, noise = draw_steps_and_noise(
-            seeds[chosen], teacher.latent_shape, teacher.steps, settings.t_range, settings.draws
+            seeds[chosen], teacher.latent_shape, teacher.steps, settings.t_range, settings.draws, settings.t_logit_mean
         )
         condition = teacher.encode_tokens(batch[f"text/{teacher.role}"][chosen])
         latents = self.h_w(self._given(image[chosen])).view(-1, *teacher.latent_shape)

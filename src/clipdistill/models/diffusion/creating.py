@@ -38,7 +38,8 @@ class DiffusionConfig(BaseModel):
 
 NAMED: dict[str, dict[str, Any]] = {
     "petri-diffusion": {
-        "image_size": 16, "channels": (32, 64), "text_width": 96, "text_layers": 2, "prediction_type": "v_prediction",
+        "image_size": 16, "channels": (32, 64), "text_width": 96, "context_length": 24,
+        "prediction_type": "v_prediction",
     },
     "petri-diffusion-32px": {},
 }  # fmt: skip
