@@ -63,6 +63,7 @@ class DataSpec(Strict):
     """Where the training pairs come from."""
 
     train: list[SourceSpec] = Field(min_length=1)
+    seed: int | None = Field(None, description="of the draws by `count`; none = the recipe's. Set, one store serves all")
     augment: AugmentSpec = AugmentSpec()
     workers: int = Field(1, ge=0, description="processes that decode pictures")
     max_bad_share: float = Field(0.01, ge=0, le=1, description="stop when more than this share can't be read")
@@ -195,7 +196,7 @@ class Recipe(Strict):
 
     name: str
     about: str = ""
-    paper: str | None = Field(None, description="the row of report/paper_numbers to set beside what was measured")
+    paper: str | None = Field(None, description="PAPER/TABLE or PAPER/TABLE/ROW of report/paper_numbers, to set beside")
     seed: int = 0
     petri: PetriSpec | None = None
     data: DataSpec

@@ -113,7 +113,10 @@ def suite_data(recipe: Recipe, spec: EvaluateSpec, index: int) -> Any:
         if recipe.petri is None:
             raise UserError(f"`evaluate.{index}.data`: say on which data, such as {{format: karpathy, path: ...}}")
         return str(recipe.petri.path)
-    return spec.data if isinstance(spec.data, str) else source_spec(spec.data)
+    if isinstance(spec.data, str):
+        return spec.data
+    count = {} if spec.data.count is None else {"count": spec.data.count}
+    return {**source_spec(spec.data), **count}
 
 
 def check_suites(recipe: Recipe) -> None:
