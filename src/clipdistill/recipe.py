@@ -196,7 +196,7 @@ class Recipe(Strict):
 
     name: str
     about: str = ""
-    paper: str | None = Field(None, description="PAPER/TABLE or PAPER/TABLE/ROW of report/paper_numbers, to set beside")
+    paper: str | None = Field(None, description="printed numbers for the report: PAPER/TABLE or PAPER/TABLE/ROW")
     seed: int = 0
     petri: PetriSpec | None = None
     data: DataSpec
