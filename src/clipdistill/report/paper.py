@@ -75,10 +75,11 @@ def paper_table(key: str) -> PaperTable:
     rows = tuple(_row(name, entry, found) for name, entry in found["rows"].items())
     students = [one.key for one in rows if one.role == "student"]
     if row and row not in found["rows"]:
-        listed = list(found["rows"])
-        raise UserError(f"paper: '{paper}/{table}' has no row '{row}'; it has {', '.join(listed)}.{nearest(row, listed)}")
+        keys = list(found["rows"])
+        raise UserError(f"paper: '{paper}/{table}' has no row '{row}'; it has {', '.join(keys)}.{nearest(row, keys)}")
     if not row and len(students) > 1:
-        raise UserError(f"paper: '{paper}/{table}' has several students; name one: {table}/{f', {table}/'.join(students)}")
+        named = ", ".join(f"{table}/{one}" for one in students)
+        raise UserError(f"paper: '{paper}/{table}' has several students; name one: {named}")
     own = row or next(iter(students), None)
     return PaperTable(content["title"], content["source"], found["printed"], found["trained_on"], columns, rows, own)
 
