@@ -46,7 +46,7 @@ def stable_diffusion_v1(dtype: torch.dtype, device: str) -> DiffusionTeacher:
     finally:
         torch.set_default_dtype(old)
     scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
-    inner = create_diffusion("petri-diffusion-16px", 0).tokenizer.inner
+    inner = create_diffusion("petri-diffusion", 0).tokenizer.inner
     inner.model_max_length = 77
     model = DiffusionTeacher(unet, text, inner, scheduler, vae, name="Stable Diffusion v1's shape")
     model.vae = None

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clipdistill.errors import Interrupted, UserError
+from clipdistill.errors import Interrupted, UserError, complain, usage
 from clipdistill.files import disk_trouble
 
 app = typer.Typer(
@@ -165,15 +165,20 @@ def petri(
     test: Annotated[int, typer.Option(min=1)] = 1000,
     image_size: Annotated[int, typer.Option(min=16, help="side in pixels")] = 64,
     skew: Annotated[str, typer.Option(help="even or natural: how attributes occur together")] = "even",
+    scenes: Annotated[str, typer.Option(help="full, or pairs: two large plain things and how they lie")] = "full",
+    compositional: Annotated[int, typer.Option(min=1, help="swaps, in the formats winoground and aro")] = 300,
+    formats: Annotated[str | None, typer.Option(help="comma-separated, such as karpathy,winoground,aro")] = None,
 ) -> None:
     """Write a petri world in the official formats."""
     from clipdistill.engine.tracking import Meter
     from clipdistill.petri import write_world
+    from clipdistill.petri.settings import DEFAULT_FORMATS
 
     with Meter("petri world", 1) as meter:
         write_world(
-            folder, images=images, val=val, test=test, seed=seed, image_size=image_size, skew=skew, progress=meter.reach
-        )
+            folder, images=images, val=val, test=test, seed=seed, image_size=image_size, skew=skew, scenes=scenes,
+            compositional=compositional, formats=formats or DEFAULT_FORMATS, progress=meter.reach,
+        )  # fmt: skip
     print(folder)
 
 
@@ -245,38 +250,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except UserError as error:
-        return _complain(str(error), 2)
+        return complain(str(error), 2)
     except Interrupted as stop:
-        return _complain(str(stop), 130)
+        return complain(str(stop), 130)
     except (KeyboardInterrupt, typer.Abort):
-        return _complain("stopped", 130)
+        return complain("stopped", 130)
     except BrokenPipeError:  # `clipdistill recipes | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         if (message := disk_trouble(error)) is None:
             raise
-        return _complain(message, 2)
+        return complain(message, 2)
     except Exception as error:
         # Typer carries click's exceptions inside or takes them from beside it, by release; all have these two.
         if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):
             raise
-        return _usage(error)
-
-
-def _usage(error: Any) -> int:
-    """Show a mistake in the command line itself: one line and where help is."""
-    if type(error).__name__ == "NoArgsIsHelpError":
-        error.show()
-        return 2
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "clipdistill"
-    return _complain(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
-
-
-def _complain(message: str, code: int) -> int:
-    print(f"clipdistill: {' '.join(message.splitlines())}", file=sys.stderr)
-    return code
+        return usage(error)
 
 
 def _quiet_libraries() -> None:

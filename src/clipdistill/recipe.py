@@ -35,6 +35,8 @@ class PetriSpec(Strict):
     seed: int = 0
     image_size: int = Field(64, ge=16)
     skew: Literal["even", "natural"] = "even"
+    scenes: Literal["full", "pairs"] = Field("full", description="pairs: two large plain things and how they lie")
+    compositional: int = Field(300, ge=1, description="swaps, in the formats winoground and aro")
     formats: list[str] = ["karpathy", "imagefolder"]
 
 
@@ -65,6 +67,7 @@ class DataSpec(Strict):
     train: list[SourceSpec] = Field(min_length=1)
     seed: int | None = Field(None, description="of draws by `count`; none = the recipe's. Set, one store serves many")
     augment: AugmentSpec = AugmentSpec()
+    hard_negatives: int = Field(0, ge=0, description="false captions a pair, the same words in another order (NegCLIP)")
     workers: int = Field(1, ge=0, description="processes that decode pictures")
     max_bad_share: float = Field(0.01, ge=0, le=1, description="stop when more than this share can't be read")
 

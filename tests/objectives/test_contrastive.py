@@ -134,3 +134,15 @@ def test_wrong_shapes_are_named(loss) -> None:
         loss(image, text, 1.0, chunk=0)
     with pytest.raises(ValueError, match="floating point"):
         loss(image.detach().long(), text, 1.0)
+
+
+def test_hard_negatives_are_further_choices_of_the_pictures_alone() -> None:
+    # logits at scale 2: the third column is the negative (e1 - e2) / sqrt 2, whose cosines are 1/sqrt 2 and -1/sqrt 2
+    root = math.sqrt(2)
+    rows = math.log(1 + math.exp(root - 2) + math.exp(root - 2)) + math.log(1 + math.exp(-root) + math.exp(-2 * root))
+    columns = math.log(1 + math.exp(-2)) + math.log(1 + math.exp(root - root))
+    negatives = torch.tensor([[3.0, -3.0]], dtype=torch.float64)
+    for chunk in (None, 1):
+        found = info_nce(IMAGE, TEXT, 2.0, negatives=negatives, chunk=chunk)
+        assert found.item() == pytest.approx((rows / 2 + columns / 2) / 2, abs=1e-12)
+    assert info_nce(IMAGE, TEXT, 2.0, negatives=negatives[:0]).item() == info_nce(IMAGE, TEXT, 2.0).item()

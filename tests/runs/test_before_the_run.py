@@ -13,10 +13,11 @@ from clipdistill.errors import UserError
 from clipdistill.files import require_space
 from clipdistill.recipe import Recipe
 from clipdistill.recipe_files import load_recipe
+from clipdistill.runs.models import require_weights
 from clipdistill.runs.plan import duration
 from clipdistill.runs.preparation import check_left_out, world_for_plan
 from clipdistill.runs.training import control_recipe
-from clipdistill.runs.wiring import augment_plan, check_recipe, require_weights
+from clipdistill.runs.wiring import augment_plan, check_recipe
 
 
 @pytest.mark.parametrize(

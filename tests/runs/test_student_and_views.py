@@ -8,7 +8,8 @@ import pytest
 
 from clipdistill.errors import UserError
 from clipdistill.recipe_files import validate
-from clipdistill.runs.wiring import augment_plan, joined_spec
+from clipdistill.runs.models import joined_spec
+from clipdistill.runs.wiring import augment_plan
 
 
 def recipe(**values: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from clipdistill.data.draws import integer, turn
+from clipdistill.data.hard_negatives import hard_negatives
 from clipdistill.data.mixture import Mixture
 from clipdistill.data.sample import BadImage, Sample
 from clipdistill.data.sources.base import Source
@@ -35,8 +36,10 @@ class BatchMaker:
         seed: int,
         batch_size: int,
         rank: int,
+        negatives: int = 0,
     ) -> None:
         self.data = data
+        self.negatives = negatives
         self.plan = plan
         self.seed = seed
         self.slice = slice(rank * batch_size, (rank + 1) * batch_size)
@@ -70,7 +73,7 @@ class BatchMaker:
         taken = {int(row) for row in global_rows}
         pixels = [np.empty((len(rows), *view.size, 3), np.uint8) for view in self.views]
         numbers = np.empty((4, len(rows)), np.int64)  # sample, view, caption, label
-        texts, bad = [], []
+        texts, false, bad = [], [], []
         for place, row in enumerate(rows.tolist()):
             wanted, attempt = row, 0
             while True:
@@ -85,6 +88,9 @@ class BatchMaker:
             caption = turn(len(sample.captions), epoch, self.seed, "caption", sample.id) if sample.captions else -1
             if caption >= 0:
                 texts.append(sample.captions[caption])
+                if self.negatives:
+                    drawn = integer(2**31, self.seed, "negatives", epoch)
+                    false.append(hard_negatives(texts[-1], seed=drawn, sample_id=sample.id, count=self.negatives))
             elif self.tokenizers:
                 raise UserError(f"'{sample.id}' has no caption; training on image-text pairs needs one a sample")
             numbers[:, place] = row, view, caption, -1 if sample.label is None else sample.label
@@ -92,7 +98,16 @@ class BatchMaker:
         batch["view"], batch["caption"] = torch.from_numpy(numbers[1].copy()), torch.from_numpy(numbers[2].copy())
         tokens = [self._tokenized(number, texts) for number in range(len(self.tokenizers))]
         batch.update({f"text/{role}": tokens[number] for role, number in self.text_roles.items()})
+        if false:
+            batch |= self._negatives(false)
         return batch
+
+    def _negatives(self, false: list[list[str]]) -> dict[str, torch.Tensor]:
+        """Tokens of the false captions, int64 [B, N, L] with empty texts where there are fewer, and which are there."""
+        padded = [text for texts in false for text in (*texts, *[""] * (self.negatives - len(texts)))]
+        tokens = self._tokenized(self.text_roles["student"], padded)
+        there = torch.tensor([[place < len(texts) for place in range(self.negatives)] for texts in false])
+        return {"negative/student": tokens.unflatten(0, (len(false), self.negatives)), "has_negative": there}
 
     def _stand_in(self, wanted: int, epoch: int, attempt: int, taken: set[int], reason: str) -> tuple[int, int]:
         """The next stand-in for position `wanted`: by hash, and none of the global batch's own (a false negative)."""

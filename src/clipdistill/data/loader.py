@@ -31,8 +31,9 @@ class Loader:
     """Training batches of a mixture, one rank's share of each.
 
     images: {role: view}; tokenizers: {role: texts -> int64 [B, L]}. Roles with equal views, or with the same
-    tokenizer, share one tensor. batch_size: samples a rank. The batches of all ranks side by side are those of one
-    process with `world_size * batch_size`. Rows that don't fill a last global batch wait for another epoch's order.
+    tokenizer, share one tensor. hard_negatives: false captions made for each true one. batch_size: samples a rank.
+    The batches of all ranks side by side are those of one process with `world_size * batch_size`. Rows that don't
+    fill a last global batch wait for another epoch's order.
 
     Raises:
         UserError: fewer samples than one global batch, or captions asked of a source that has none.
@@ -51,6 +52,7 @@ class Loader:
         world_size: int = 1,
         workers: int = 0,
         shuffle: bool = True,
+        hard_negatives: int = 0,
     ) -> None:
         self.global_batch = batch_size * world_size
         if batch_size < 1:
@@ -74,7 +76,7 @@ class Loader:
         self.rank = rank
         self.shuffle = shuffle
         self.workers = workers
-        self._make = BatchMaker(mixture, images, tokenizers, plan, seed, batch_size, rank)
+        self._make = BatchMaker(mixture, images, tokenizers, plan, seed, batch_size, rank, hard_negatives)
         self._jobs = _Jobs()
         self._loader: DataLoader[Any] | None = None
 
@@ -94,7 +96,8 @@ class Loader:
         A batch: "sample" int64 [B] position in the mixture; "view" int64 [B]; "caption" int64 [B] which of the
         sample's captions was drawn (-1 = it has none); "image/<role>" uint8 [B, 3, H, W]; "text/<role>" int64 [B, L];
         "label" int64 [B] if the mixture has classes; "bad": list of {"id", "reason"}, samples that failed and whose
-        places others have taken, so that B never changes.
+        places others have taken, so that B never changes. With hard negatives also "negative/student" int64
+        [B, N, L] and "has_negative" bool [B, N]: a caption may have fewer.
 
         Raises:
             UserError: sample after sample can't be read.

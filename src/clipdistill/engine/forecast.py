@@ -64,9 +64,9 @@ def forward_flops(task: Task, batch: Mapping[str, Any], ranks: Ranks, pairs: int
     """Forward FLOPs a pair that a step really spends on the student: towers whose features are kept cost nothing."""
     part = {k: v[:pairs].to(ranks.device) for k, v in batch.items() if isinstance(v, Tensor)}
     with no_trace(task, ranks.device), torch.no_grad():
-        task.encode(part)  # what a locked tower keeps is kept after this
+        task.forward_once(part)  # what a locked tower keeps is kept after this
         with counted_flops() as counter:
-            task.encode(part)
+            task.forward_once(part)
     return float(counter.get_total_flops()) / len(part["sample"])
 
 

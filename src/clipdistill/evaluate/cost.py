@@ -34,6 +34,21 @@ def model_cost(
     }
 
 
+def is_denoiser(model: Any) -> bool:
+    """Whether a model is a diffusion model, which scores pairs and embeds nothing."""
+    return hasattr(model, "predict_noise")
+
+
+def denoiser_cost(model: Any) -> dict[str, float]:
+    """`parameters` of a diffusion model, `image_parameters` (UNet and VAE), `text_parameters`.
+
+    What it costs to score depends on the number of samples; the benchmark `diffusion_score.py` measures it.
+    """
+    text = sum(p.numel() for p in model.text_encoder.parameters())
+    total = sum(p.numel() for p in model.parameters())
+    return {"parameters": total, "image_parameters": total - text, "text_parameters": text}
+
+
 def images_per_second(
     model: Any, *, device: str | torch.device = "cpu", batch_size: int = 32, repeats: int = 5
 ) -> float:

@@ -11,6 +11,7 @@ import torch
 
 from clipdistill.errors import UserError, nearest
 from clipdistill.evaluate.apart import Labelled, measure
+from clipdistill.evaluate.cost import is_denoiser
 from clipdistill.evaluate.embed import Embedded, Encoder, embed_images, embed_texts
 from clipdistill.evaluate.results import Progress, Result
 from clipdistill.evaluate.retrieval import retrieval_metrics
@@ -18,7 +19,7 @@ from clipdistill.evaluate.sources import captions_of, labels_of, left_out, open_
 from clipdistill.evaluate.templates import load_class_names, load_templates
 from clipdistill.evaluate.zero_shot import class_embeddings, class_prompts
 
-OPTIONS = ("templates", "class_names", "seen_classes", "chunk", "name")
+OPTIONS = ("templates", "class_names", "seen_classes", "chunk", "name", "samples", "t_range")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def evaluate_suite(
     for key in options or ():
         if key not in OPTIONS:
             raise UserError(f"options: '{key}' is unknown; there are {', '.join(OPTIONS)}.{nearest(key, OPTIONS)}")
+    if is_denoiser(model) and suite != "compositional":
+        raise UserError(f"suite: a diffusion model has no embeddings to put through '{suite}'; use compositional")
     return SUITES[suite](Job(model, device, batch_size, workers, options or {}, progress), data)
 
 
@@ -144,9 +147,15 @@ def _petri(job: Job, data: Mapping[str, Any] | str | Path) -> list[Result]:
 
 
 def _compositional(job: Job, data: Mapping[str, Any] | str | Path) -> list[Result]:
-    from clipdistill.evaluate.compositional import DualEncoderMatcher, evaluate_compositional
+    from clipdistill.evaluate.compositional import DualEncoderMatcher, Matcher, evaluate_compositional
+    from clipdistill.evaluate.diffusion_score import DiffusionScore
 
-    matcher = DualEncoderMatcher(job.model, device=job.device, batch_size=job.batch_size)
+    matcher: Matcher
+    if is_denoiser(job.model):
+        kept = {key: job.options[key] for key in ("samples", "t_range") if key in job.options}
+        matcher = DiffusionScore(job.model, batch_size=job.batch_size, device=job.device, **kept)
+    else:
+        matcher = DualEncoderMatcher(job.model, device=job.device, batch_size=job.batch_size)
     return evaluate_compositional(matcher, data, job.progress)
 
 

@@ -6,16 +6,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipdistill.objectives.rows import as_scale, full_precision, mean_over_rows, unit_pair
+from clipdistill.objectives.rows import as_scale, full_precision, mean_over_rows, unit, unit_pair
 
 
 @full_precision
-def info_nce(image: Tensor, text: Tensor, logit_scale: Tensor | float, *, chunk: int | None = None) -> Tensor:
+def info_nce(
+    image: Tensor,
+    text: Tensor,
+    logit_scale: Tensor | float,
+    *,
+    negatives: Tensor | None = None,
+    chunk: int | None = None,
+) -> Tensor:
     """Symmetric InfoNCE: cross-entropy of picking the own partner, image->text and text->image, averaged.
 
     Args:
         image, text: [B, D], un-normalised; row i of each belongs together.
         logit_scale: multiplies the cosines (exponentiated already; CLIP learns its logarithm). Scalar.
+        negatives: [N, D], un-normalised: further texts that are right for no picture (NegCLIP's hard negatives). They
+            stand beside the texts that every picture chooses from, and choose no picture themselves.
         chunk: rows of logits held at a time (see `mean_over_rows`), None for all of [B, B].
 
     Returns:
@@ -24,11 +33,12 @@ def info_nce(image: Tensor, text: Tensor, logit_scale: Tensor | float, *, chunk:
     Raises:
         ValueError: shapes that don't fit.
 
-    Source: CLIP (2021), figure 3; equations 1-3 of CLIP-KD.
+    Source: CLIP (2021), figure 3; equations 1-3 of CLIP-KD; for `negatives` section 4 of ARO (2023).
     """
     image, text = unit_pair(image, text)
     scale = as_scale(logit_scale, image)
-    image_to_text = mean_over_rows(contrast_rows, (image,), (text, scale), chunk)
+    choices = text if negatives is None or not len(negatives) else torch.cat([text, unit(negatives, "negatives")])
+    image_to_text = mean_over_rows(contrast_rows, (image,), (choices, scale), chunk)
     text_to_image = mean_over_rows(contrast_rows, (text,), (image, scale), chunk)
     return (image_to_text + text_to_image) / 2
 

@@ -8,7 +8,8 @@ from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
 from clipdistill.recipe import Recipe
 from clipdistill.runs.meta_teacher import check_meta, open_base, write_regions
-from clipdistill.runs.wiring import Parts, TeacherState, open_parts, tower_fingerprint
+from clipdistill.runs.teachers import TeacherState, tower_fingerprint
+from clipdistill.runs.wiring import Parts, open_parts
 from clipdistill.stores import TeacherStore, cache_teacher
 
 

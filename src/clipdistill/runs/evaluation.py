@@ -13,14 +13,14 @@ from rich.table import Table
 from clipdistill.data import open_source
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError, nearest
-from clipdistill.evaluate import Result, evaluate_suite, model_cost, retrieval_examples
+from clipdistill.evaluate import Result, denoiser_cost, evaluate_suite, is_denoiser, model_cost, retrieval_examples
 from clipdistill.evaluate.sources import open_sources
 from clipdistill.evaluate.suites import OPTIONS, SUITES
 from clipdistill.evaluate.templates import load_class_names, load_templates
 from clipdistill.files import require_writable, write_json
-from clipdistill.models import load_model
 from clipdistill.recipe import EvaluateSpec, Recipe
-from clipdistill.runs.wiring import require_weights, source_spec
+from clipdistill.runs.models import open_trained, require_weights
+from clipdistill.runs.wiring import source_spec
 
 
 def evaluate_model(
@@ -51,7 +51,7 @@ def evaluate_model(
         require_writable(json_path, "--json")  # now rather than after the work
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     require_weights(str(model))
-    encoder = load_model(model, device=device)
+    encoder = open_trained(model, device)
     results = run_suite(encoder, spec, data, device, batch_size, workers)
     report = model_report(encoder, str(model), results, device)
     if json_path is not None:
@@ -83,7 +83,8 @@ def run_suite(
 
 def model_report(encoder: Any, name: str, results: list[Result], device: torch.device) -> dict[str, Any]:
     """What evaluation.json holds of one model."""
-    return {"name": name, **model_cost(encoder, device=device), "results": [result.to_dict() for result in results]}
+    cost = denoiser_cost(encoder) if is_denoiser(encoder) else model_cost(encoder, device=device)
+    return {"name": name, **cost, "results": [result.to_dict() for result in results]}
 
 
 def evaluate_models(recipe: Recipe, models: Mapping[str, tuple[str, Any]], device: torch.device) -> dict[str, Any]:
@@ -100,6 +101,9 @@ def evaluate_models(recipe: Recipe, models: Mapping[str, tuple[str, Any]], devic
         encoder.to(device)
         results: list[Result] = []
         for index, spec in enumerate(recipe.evaluate):
+            if is_denoiser(encoder) and spec.suite != "compositional":
+                print(f"{role}: a diffusion model has no embeddings, so it isn't put through {spec.suite}")
+                continue
             results += run_suite(
                 encoder, spec, suite_data(recipe, spec, index), device, 128, recipe.data.workers, f"{role}, "
             )

@@ -17,7 +17,7 @@ from clipdistill.models import load_model
 from clipdistill.recipe import EvaluateSpec
 from clipdistill.report.frontier import Point, choose, frontier_picture, frontier_table
 from clipdistill.runs.evaluation import check_suite, run_suite
-from clipdistill.runs.wiring import require_weights
+from clipdistill.runs.models import require_weights
 
 RETRIEVAL, ZERO_SHOT = "text_to_image/recall@1", "top1"
 

@@ -21,7 +21,8 @@ from clipdistill.models.regions import check_provider, open_provider
 from clipdistill.recipe import MetaSpec, Recipe
 from clipdistill.report.region_pictures import region_sheet
 from clipdistill.runs.folder import RunFolder
-from clipdistill.runs.wiring import Parts, open_model, require_weights
+from clipdistill.runs.models import open_model, require_weights
+from clipdistill.runs.wiring import Parts
 from clipdistill.stores import TeacherStore
 from clipdistill.stores.pairs import cache_pairs
 from clipdistill.stores.region_cache import cache_regions

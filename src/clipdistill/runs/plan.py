@@ -15,7 +15,8 @@ from rich.table import Table
 from clipdistill.engine.forecast import DryTeacher, forward_flops, time_step
 from clipdistill.evaluate.cost import model_cost
 from clipdistill.files import require_space
-from clipdistill.runs.wiring import Parts, TeacherState
+from clipdistill.runs.teachers import TeacherState
+from clipdistill.runs.wiring import Parts
 from clipdistill.stores import store_size_bytes
 
 
@@ -73,7 +74,7 @@ def make_plan(parts: Parts, out: Path, runs: int = 1) -> Plan:
         task.teachers = (DryTowers(tower_widths(parts.student)),)
     step = time_step(task, batch, parts.ranks, settings)
     flops = forward_flops(task, batch, parts.ranks)
-    cost = model_cost(parts.student, device=device, batch_size=2, repeats=1)
+    parameters = sum(p.numel() for p in parts.student.parameters())
     steps = min(loader.steps_per_epoch * settings.epochs, settings.max_steps or math.inf)
     # With a worker, loading hides behind the step; without one it comes on top.
     seconds = (step["seconds"] + (0 if recipe.data.workers else loading)) * steps * runs
@@ -83,14 +84,14 @@ def make_plan(parts: Parts, out: Path, runs: int = 1) -> Plan:
     stores = [s for s in parts.teachers if s.to_cache]
     cache_seconds = sum(caching_seconds(s, device) * (images * views) for s in stores)
     checkpoints = 12 * trained * (settings.keep_checkpoints + 1) * runs
-    disk = checkpoints + 8 * cost["parameters"] * runs
+    disk = checkpoints + 8 * parameters * runs
     disk += sum(store_size_bytes(images, views, captions, dim_of(s)) for s in stores)
     require_space(out, disk, "the run", "--out")
     return Plan(
         name=recipe.name,
         data=parts.mixture.counts(),
         student=recipe.student.label,
-        parameters=int(cost["parameters"]),
+        parameters=parameters,
         trainable=trained,
         teachers=[describe(state) for state in parts.teachers],
         terms=task.weights,
@@ -132,7 +133,12 @@ def tower_widths(student: Any) -> dict[str, int]:
 
 
 def dry_teacher(state: TeacherState, student: Any) -> Any:
-    """A stand-in with the teacher's width; a meta-teacher has that of the student it is made for."""
+    """A stand-in with the teacher's width; a meta-teacher has that of the student it is made for.
+
+    A diffusion model stands for itself: what it costs is the greater part of the step.
+    """
+    if state.is_diffusion:
+        return state.model
     if state.spec.meta is not None:
         return DryTeacher(state.spec.label, int(student.embed_dim), student.logit_scale.item())
     if state.store is not None:

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from clipdistill.engine.distributed import Ranks
@@ -14,9 +13,8 @@ from clipdistill.engine.rng import seed_everything
 from clipdistill.engine.tracking import require_trackers
 from clipdistill.engine.trainer import Trainer
 from clipdistill.errors import UserError
-from clipdistill.export import save_student
+from clipdistill.evaluate import is_denoiser
 from clipdistill.files import write_json
-from clipdistill.models import load_model
 from clipdistill.recipe import Recipe
 from clipdistill.report import build_report
 from clipdistill.report.paper import paper_table
@@ -24,9 +22,10 @@ from clipdistill.runs.caching import write_stores
 from clipdistill.runs.evaluation import check_suites, evaluate_models, open_evaluation, run_examples
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.meta_teacher import check_meta, prepare_meta_teachers
+from clipdistill.runs.models import new_student, open_trained, save_trained
 from clipdistill.runs.plan import Plan, make_plan
 from clipdistill.runs.preparation import check_left_out, world_for_plan
-from clipdistill.runs.wiring import Parts, check_recipe, new_student, open_parts
+from clipdistill.runs.wiring import Parts, check_recipe, open_parts
 from clipdistill.tasks import TASKS
 
 
@@ -115,17 +114,16 @@ def fit(parts: Parts, run: RunFolder, resume: bool, plan: Plan) -> None:
     seed_everything(parts.recipe.seed, ranks.rank)
     task = parts.make_task(parts.make_teachers())
     if parts.recipe.train.activation_checkpointing:
-        parts.student.set_grad_checkpointing(True)
+        task.set_grad_checkpointing()
     if parts.recipe.train.compile:
-        parts.student.encode_image = torch.compile(parts.student.encode_image)
-        parts.student.encode_text = torch.compile(parts.student.encode_text)
+        task.compile()
     trainer = Trainer(
         task, parts.make_loader(), parts.recipe, run.path,
         flops_per_pair=plan.flops_per_pair, samples=len(parts.mixture), bad=parts.bad, ranks=ranks,
     )  # fmt: skip
     trainer.fit(resume)
     if ranks.is_main:
-        save_student(parts.student.eval(), run.student)
+        save_trained(parts.student.eval(), run.student)
 
 
 def finish(recipe: Recipe, run: RunFolder, parts: Parts) -> None:
@@ -142,11 +140,13 @@ def finish(recipe: Recipe, run: RunFolder, parts: Parts) -> None:
     if "base" in recipe.compare:
         models["base"] = (f"{recipe.student.label}, before", new_student(recipe, device))
     if "control" in recipe.compare:
-        models["control"] = (f"{recipe.student.label}, control", load_model(run.control, device=device))
-    models["student"] = (recipe.student.label, load_model(run.path, device=device))
+        models["control"] = (f"{recipe.student.label}, control", open_trained(run.control, device))
+    models["student"] = (recipe.student.label, open_trained(run.path, device))
     if recipe.evaluate:
         write_json(run.evaluation, evaluate_models(recipe, models, device))
-        examples = run_examples(recipe, {role: encoder for role, (_, encoder) in models.items()}, device)
+        examples = run_examples(
+            recipe, {role: encoder for role, (_, encoder) in models.items() if not is_denoiser(encoder)}, device
+        )
         if examples is not None:
             write_json(run.examples, examples)
         build_report([run.path], run.path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -51,8 +51,14 @@ class Task(nn.Module):
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     WITHOUT_TEACHER: ClassVar[bool] = False
     """Whether the method is its own control when it has no teacher; else the control is plain contrastive training."""
+    STUDENT: ClassVar[Literal["dual_encoder", "diffusion"]] = "dual_encoder"
+    TEACHER: ClassVar[Literal["dual_encoder", "diffusion"]] = "dual_encoder"
+    """What kind of model the student and the live teachers are."""
 
-    student: Any  # a DualEncoder
+    HARD_NEGATIVES: ClassVar[bool] = False
+    """Whether `data.hard_negatives` enter the task loss."""
+
+    student: Any  # a DualEncoder, unless STUDENT says otherwise
 
     def __init__(
         self,
@@ -94,6 +100,24 @@ class Task(nn.Module):
             return cls.Options.model_validate(dict(options or {}))
         except ValidationError as error:
             raise UserError(f"`task`: {explain(error, cls.Options)}") from error
+
+    @classmethod
+    def teachers_see_pictures(cls, weights: Mapping[str, float] | None) -> bool:
+        """Whether live teachers are shown the batch's pictures, or its captions alone."""
+        return True
+
+    def compile(self) -> None:
+        """Compile (torch.compile) what a step spends its time on."""
+        self.student.encode_image = torch.compile(self.student.encode_image)
+        self.student.encode_text = torch.compile(self.student.encode_text)
+
+    def set_grad_checkpointing(self) -> None:
+        """Trade time for memory: compute activations again in the backward pass."""
+        self.student.set_grad_checkpointing(True)
+
+    def forward_once(self, batch: Batch) -> None:
+        """One forward pass of the student: what a step's FLOPs are counted on."""
+        self.encode(batch)
 
     def trainable(self) -> Iterator[Trainable]:
         """Every parameter that asks for a gradient; norms, biases and scales (fewer than two axes) don't decay."""

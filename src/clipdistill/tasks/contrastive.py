@@ -23,13 +23,28 @@ class Contrastive(Task):
 
     TERMS = {"task": 1.0}
     Options = ContrastiveOptions
+    HARD_NEGATIVES = True
 
     def encode(self, batch: Batch) -> Features:
-        """Embeddings of `image/student` and `text/student`, un-normalised, [B, D]."""
-        return {
+        """Embeddings of `image/student` and `text/student`, un-normalised, [B, D].
+
+        With hard negatives also `negative` [B, N, D], of `negative/student`, the places without one included.
+        """
+        features = {
             "image": self.student.encode_image(batch["image/student"]),
             "text": self.student.encode_text(batch["text/student"]),
         }
+        if "negative/student" in batch:
+            tokens = batch["negative/student"]
+            features["negative"] = self.student.encode_text(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
+        return features
+
+    def targets(self, batch: Batch) -> Features:
+        """The teachers' features, and which of the hard negatives are there: `has_negative` bool [B, N]."""
+        found = super().targets(batch)
+        if "has_negative" in batch:
+            found["has_negative"] = batch["has_negative"]
+        return found
 
     def batch_losses(self, features: Features) -> dict[str, Tensor]:
         """`task`: the contrastive loss over the whole batch."""
@@ -40,7 +55,8 @@ class Contrastive(Task):
         image, text, scale = features["image"], features["text"], self.student.logit_scale
         if self.settings.loss == "sigmoid":
             return sigmoid_loss(image, text, scale, self.student.logit_bias, chunk=self.settings.chunk)
-        return info_nce(image, text, scale, chunk=self.settings.chunk)
+        negatives = features["negative"][features["has_negative"]] if "negative" in features else None
+        return info_nce(image, text, scale, negatives=negatives, chunk=self.settings.chunk)
 
     def after_step(self) -> None:
         """Clamp every logit scale that trains."""

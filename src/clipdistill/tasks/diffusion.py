@@ -37,6 +37,7 @@ class DiffusionTraining(Task):
     TERMS = {"denoising": 1.0}
     Options = DiffusionOptions
     WITHOUT_TEACHER = True
+    STUDENT = "diffusion"
 
     def __init__(
         self,
@@ -61,6 +62,14 @@ class DiffusionTraining(Task):
         if self.student.vae is not None:
             self.student.vae.eval()
         return self
+
+    def compile(self) -> None:
+        """Compile the UNet."""
+        self.student.unet.compile()
+
+    def forward_once(self, batch: Batch) -> None:
+        """One denoising of each picture."""
+        self.sample_losses(self.targets(batch), batch)
 
     def encode(self, batch: Batch) -> Features:
         """Nothing: there is no term that compares samples, so nothing is encoded twice."""

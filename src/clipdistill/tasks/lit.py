@@ -13,6 +13,8 @@ class LockedTuning(Contrastive):
     a step costs two matrix products.
     """
 
+    HARD_NEGATIVES = False
+
     def encode(self, batch: Batch) -> Features:
         """Project the tower features of the batch: [B, D] each."""
         if self.teachers:

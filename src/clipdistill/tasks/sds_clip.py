@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from clipdistill.errors import UserError
@@ -45,6 +45,13 @@ class SDSCLIPOptions(ContrastiveOptions):
     feature_t: float = Field(default=0.0, ge=0, lt=1)
     """Noise level, as a share of the steps, at which the UNet's features are taken for `features`."""
 
+    @field_validator("t_range")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] < value[1] <= 1:
+            raise ValueError(f"is {list(value)}; give two shares of the steps with 0 <= low < high <= 1")
+        return value
+
 
 class SDSCLIP(Contrastive):
     """L_CLIP + lambda L_SDS (equation 4); `features` is the paper's baseline of appendix A.2 (equation 6).
@@ -59,6 +66,7 @@ class SDSCLIP(Contrastive):
     TERMS = {"task": 1.0, "sds": 0.001, "features": 0.0}
     Options = SDSCLIPOptions
     WITHOUT_TEACHER = True
+    TEACHER = "diffusion"
 
     def __init__(
         self,
@@ -68,11 +76,6 @@ class SDSCLIP(Contrastive):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(student, teachers, weights, options)
-        low, high = self.settings.t_range
-        if not 0 <= low < high <= 1:
-            raise UserError(
-                f"`task.t_range` is [{low:g}, {high:g}]; give two shares of the steps with 0 <= low < high <= 1"
-            )
         asked = [term for term in ("sds", "features") if self.wants(term)]
         if asked and not self.teachers:
             raise UserError(f"`teachers`: `task.weights.{asked[0]}` needs a diffusion model; add one, or set it to 0")
@@ -93,6 +96,23 @@ class SDSCLIP(Contrastive):
             if linear.bias is not None:
                 nn.init.zeros_(linear.bias)
         return linear
+
+    @classmethod
+    def teachers_see_pictures(cls, weights: Mapping[str, float] | None) -> bool:
+        """For `features` alone: score distillation takes captions."""
+        return "features" in cls.check_weights(weights)
+
+    def compile(self) -> None:
+        """Compile the student's towers and the UNet."""
+        super().compile()
+        for teacher in self.teachers:
+            teacher.unet.compile()
+
+    def set_grad_checkpointing(self) -> None:
+        """Checkpoint the student's towers and the UNet, whose activations are most of a step's memory."""
+        super().set_grad_checkpointing()
+        for teacher in self.teachers:
+            teacher.set_grad_checkpointing()
 
     def train(self, mode: bool = True) -> SDSCLIP:
         """As torch's; BatchNorms whose affine part alone trains keep the statistics of their pre-training."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clipdistill.models.diffusion.creating import NAMED, create_diffusion
-from clipdistill.models.diffusion.loading import load_diffusion
+from clipdistill.models.diffusion.loading import is_diffusion, load_diffusion
 from clipdistill.models.diffusion.model import DiffusionTeacher
 
-__all__ = ["NAMED", "DiffusionTeacher", "create_diffusion", "load_diffusion"]
+__all__ = ["NAMED", "DiffusionTeacher", "create_diffusion", "is_diffusion", "load_diffusion"]

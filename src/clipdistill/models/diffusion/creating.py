@@ -37,10 +37,11 @@ class DiffusionConfig(BaseModel):
 
 
 NAMED: dict[str, dict[str, Any]] = {
-    "petri-diffusion": {},
-    "petri-diffusion-small": {"channels": (32, 64, 64), "text_width": 96, "text_layers": 2},
-    "petri-diffusion-16px": {"image_size": 16, "channels": (32, 64), "text_width": 96, "text_layers": 2},
-}
+    "petri-diffusion": {
+        "image_size": 16, "channels": (32, 64), "text_width": 96, "text_layers": 2, "prediction_type": "v_prediction",
+    },
+    "petri-diffusion-32px": {},
+}  # fmt: skip
 """Configurations by name: what differs from DiffusionConfig's defaults."""
 
 

@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 
-from clipdistill.errors import UserError
+from clipdistill.errors import UserError, nearest
+from clipdistill.models.diffusion.creating import NAMED
 from clipdistill.models.diffusion.model import DiffusionTeacher
+from clipdistill.models.diffusion.saving import no_bars
+from clipdistill.models.named import WEIGHTS_FOLDER
 
 PARTS = ("unet", "text_encoder", "tokenizer", "scheduler")
 
@@ -20,6 +23,22 @@ _WANTED += [f"{part}/diffusion_pytorch_model{end}" for part in ("unet", "vae") f
 _WANTED += ["*/*.safetensors.index.json"]
 
 
+def is_diffusion(name: str | Path) -> bool:
+    """Whether a name means a diffusion model on this machine: a diffusers folder, a RUN, or one that is shipped."""
+    folder = diffusion_folder(name)
+    return folder is not None and (folder / "unet").is_dir()
+
+
+def diffusion_folder(name: str | Path) -> Path | None:
+    """The folder that a name stands for, `student/` of a RUN; None when there is none."""
+    folder = Path(str(name)).expanduser()
+    if not folder.is_dir():
+        folder = WEIGHTS_FOLDER / str(name)
+    if (folder / "student" / "unet").is_dir():
+        folder = folder / "student"  # a RUN
+    return folder if folder.is_dir() else None
+
+
 def load_diffusion(
     name: str | Path, device: str | torch.device = "cpu", *, dtype: torch.dtype = torch.float32,
     channels_last: bool = False, checkpointing: bool = False, role: str = "teacher0",
@@ -28,7 +47,8 @@ def load_diffusion(
 
     Args:
         name: a folder in diffusers' pipeline layout (`unet/`, `scheduler/`, `text_encoder/`, `tokenizer/`, perhaps
-            `vae/`), a RUN folder, of which `student/` is taken, or a hub name with or without `hf-hub:`.
+            `vae/`), a RUN folder, of which `student/` is taken, a name of ours with shipped weights
+            (`petri-diffusion`), or a hub name with or without `hf-hub:`.
         dtype: precision of the weights, such as torch.bfloat16.
         channels_last, checkpointing: see `use_channels_last` and `set_grad_checkpointing`.
         role: whose pictures and captions of a batch are its own.
@@ -37,16 +57,13 @@ def load_diffusion(
         UserError: no such folder or repository, a part that is missing or damaged, parts that don't fit one another.
     """
     text = str(name).removeprefix("hf-hub:")
-    folder = Path(text).expanduser()
-    if (folder / "student" / "unet").is_dir():
-        folder = folder / "student"  # a RUN
-    if not folder.is_dir():
-        folder = _from_hub(text)
+    folder = diffusion_folder(text) or _from_hub(text)
     missing = [part for part in PARTS if not (folder / part).is_dir()]
     if missing:
         raise UserError(f"{folder}: has no {missing[0]}/; give a folder in diffusers' pipeline layout")
     label = str(name) if not Path(str(name)).is_dir() else Path(str(name)).resolve().name
-    parts = {part: _part(part, folder / part, dtype) for part in (*PARTS[:3], "vae") if (folder / part).is_dir()}
+    with no_bars():
+        parts = {part: _part(part, folder / part, dtype) for part in (*PARTS[:3], "vae") if (folder / part).is_dir()}
     model = DiffusionTeacher(
         parts["unet"], parts["text_encoder"], parts["tokenizer"], _scheduler(folder / "scheduler"), parts.get("vae"),
         name=label, role=role,
@@ -100,7 +117,13 @@ def _from_hub(repository: str) -> Path:
     try:
         return Path(snapshot_download(repository, allow_patterns=_WANTED))
     except Exception as error:
+        if repository in NAMED:
+            raise UserError(
+                f"diffusion model '{repository}': its weights aren't in this installation; train it with `clipdistill "
+                "train petri/diffusion_teacher` and give the RUN's folder"
+            ) from error
         raise UserError(
             f"diffusion model '{repository}': no such folder, and it couldn't be fetched from the hub; "
-            f"`hf download {repository}` (cache: {constants.HF_HUB_CACHE}), or give a local pipeline folder"
+            f"`hf download {repository}` (cache: {constants.HF_HUB_CACHE}), or give a local pipeline folder."
+            f"{nearest(repository, NAMED)}"
         ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,20 @@ from clipdistill.files import write_json
 
 if TYPE_CHECKING:
     from clipdistill.models.diffusion.model import DiffusionTeacher
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Keep transformers' progress bars off the terminal, which is ours: files of this size take no time."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def save_diffusion(model: DiffusionTeacher, folder: str | Path) -> Path:
@@ -25,12 +41,13 @@ def save_diffusion(model: DiffusionTeacher, folder: str | Path) -> Path:
 
     folder = Path(folder)
     try:
-        model.unet.save_pretrained(folder / "unet")
-        model.text_encoder.save_pretrained(folder / "text_encoder")
-        model.tokenizer.inner.save_pretrained(folder / "tokenizer")
-        model.scheduler.save_pretrained(folder / "scheduler")
-        if model.vae is not None:
-            model.vae.save_pretrained(folder / "vae")
+        with no_bars():
+            model.unet.save_pretrained(folder / "unet")
+            model.text_encoder.save_pretrained(folder / "text_encoder")
+            model.tokenizer.inner.save_pretrained(folder / "tokenizer")
+            model.scheduler.save_pretrained(folder / "scheduler")
+            if model.vae is not None:
+                model.vae.save_pretrained(folder / "vae")
     except OSError as error:
         raise UserError(f"{folder}: can't be written ({error.strerror or error}); choose another folder") from error
     index: dict[str, Any] = {
