@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,18 @@ from clipdistill.errors import UserError
 from clipdistill.recipe import ModelSpec
 from clipdistill.recipe_files import differences, load_recipe, recipe_names, validate
 from clipdistill.report.paper import paper_table
-from clipdistill.runs.evaluation import check_suites, suite_data
+from clipdistill.runs.evaluation import check_suites, open_evaluation, suite_data
 from clipdistill.runs.meta_teacher import check_meta
 from clipdistill.runs.wiring import check_recipe, open_mixture
 from clipdistill.tasks.dclip_teacher import DCLIPTeacherOptions
 
 NAMES = recipe_names()
-PAPER = [name for name in NAMES if name.startswith(("clip_kd/", "dclip/"))]
+PAPER = [name for name in NAMES if name.startswith(("clip_kd/", "dclip/", "sds_clip/"))]
+# The petri world has one backbone and one diffusion model, so what differs by them has one twin.
+ONE_TWIN = {
+    "petri/dclip": r"dclip/vit_b\d+",
+    "petri/sds_clip": r"sds_clip/((sd21_|cc3m_)?(vit_b16|vit_b32|vit_l14|vit_l14_336|rn50)|vit_b16_laion\w+|coca)",
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -35,8 +41,8 @@ def test_shipped_recipe(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAPER)
 def test_every_paper_recipe_has_a_petri_twin_that_trains_on_the_same_terms(name: str) -> None:
-    # The petri world has one backbone, so DCLIP's two ViT-B have one twin.
-    paper, twin = load_recipe(name), load_recipe("petri/dclip" if name.startswith("dclip/vit_b") else f"petri/{name}")
+    twins = [twin for twin, names in ONE_TWIN.items() if re.fullmatch(names, name)]
+    paper, twin = load_recipe(name), load_recipe(twins[0] if twins else f"petri/{name}")
     assert twin.petri is not None and twin.task.method == paper.task.method
     terms = [{term for term, weight in (one.task.weights or {}).items() if weight} for one in (paper, twin)]
     assert terms[0] == terms[1] and len(twin.teachers) == len(paper.teachers)
@@ -62,7 +68,7 @@ def test_the_experiments_that_are_asked_for_are_there() -> None:
     assert {f"dclip/{name}" for name in made} <= set(NAMES)
     backbones = ("vit_b16", "vit_b32", "vit_l14", "vit_l14_336", "rn50")
     made = {f"{prefix}{name}" for prefix in ("", "sd21_", "cc3m_") for name in backbones}
-    made |= {"vit_b16_laion400m", "vit_b16_laion2b", "coca", "l_clip", "unet_features", "full_fine_tuning", "literal"}
+    made |= {"vit_b16_laion400m", "vit_b16_laion2b", "coca", "l_clip", "unet_features", "full", "literal"}
     assert {f"sds_clip/{name}" for name in made | {"hard_negatives"}} <= set(NAMES)
 
 
@@ -136,6 +142,17 @@ def test_the_seed_of_the_draws_can_be_fixed_apart_from_the_recipes(tmp_path: Pat
 
     assert drawn(1, None) != drawn(2, None)
     assert drawn(1, 1) == drawn(2, 1) == drawn(1, None)
+
+
+def test_the_benchmarks_folder_is_looked_for_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("sds_clip/vit_b16")
+    with pytest.raises(UserError, match=r"`evaluate.0.data`: data: data/compositional holds no benchmark"):
+        open_evaluation(recipe, 0)
+    (tmp_path / "data" / "compositional" / "winoground").mkdir(parents=True)
+    assert open_evaluation(recipe, 0) is None
 
 
 def test_an_evaluation_draws_the_pictures_that_it_is_asked_for() -> None:
