@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,31 +12,48 @@ from clipdistill.errors import UserError
 from clipdistill.recipe import ModelSpec
 from clipdistill.recipe_files import differences, load_recipe, recipe_names, validate
 from clipdistill.report.paper import paper_table
-from clipdistill.runs.evaluation import check_suites
-from clipdistill.runs.wiring import check_recipe
+from clipdistill.runs.evaluation import check_suites, open_evaluation, suite_data
+from clipdistill.runs.meta_teacher import check_meta
+from clipdistill.runs.wiring import check_recipe, open_mixture
+from clipdistill.tasks.dclip_teacher import DCLIPTeacherOptions
 
 NAMES = recipe_names()
-PAPER = [name for name in NAMES if name.startswith("clip_kd/")]
+PAPER = [name for name in NAMES if name.startswith(("clip_kd/", "dclip/", "sds_clip/"))]
+# The petri world has one backbone and one diffusion model, so what differs by them has one twin.
+ONE_TWIN = {
+    "petri/dclip": r"dclip/vit_b\d+",
+    "petri/sds_clip": r"sds_clip/((sd21_|cc3m_)?(vit_b16|vit_b32|vit_l14|vit_l14_336|rn50)|vit_b16_laion\w+|coca)",
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_shipped_recipe(name: str) -> None:
     recipe = load_recipe(name)
     check_recipe(recipe)
+    check_meta(recipe)
     if not name.startswith("real/"):  # whose class names lie beside the pictures
         check_suites(recipe)
     assert recipe.name == name and recipe.about
     assert validate(yaml.safe_load(recipe.to_yaml()), "again") == recipe
     if recipe.paper is not None:
-        assert paper_table(recipe.paper).rows
+        assert paper_table(recipe.paper).own
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_every_paper_recipe_has_a_petri_twin_that_trains_on_the_same_terms(name: str) -> None:
-    paper, twin = load_recipe(name), load_recipe(f"petri/{name}")
+    twins = [twin for twin, names in ONE_TWIN.items() if re.fullmatch(names, name)]
+    paper, twin = load_recipe(name), load_recipe(twins[0] if twins else f"petri/{name}")
     assert twin.petri is not None and twin.task.method == paper.task.method
-    ours, theirs = twin.task.weights or {}, paper.task.weights or {}
-    assert ours.keys() == theirs.keys() and len(twin.teachers) == len(paper.teachers)
+    terms = [{term for term, weight in (one.task.weights or {}).items() if weight} for one in (paper, twin)]
+    assert terms[0] == terms[1] and len(twin.teachers) == len(paper.teachers)
+    for ours, theirs in zip(twin.teachers, paper.teachers, strict=True):
+        if theirs.meta is None:
+            continue
+        assert ours.meta is not None
+        pair = [one.meta.task.options() for one in (ours, theirs)]
+        for key in ("attention", "clusters", "rotary", "variant"):
+            default = DCLIPTeacherOptions.model_fields[key].default
+            assert pair[0].get(key, default) == pair[1].get(key, default), key
 
 
 def test_the_experiments_that_are_asked_for_are_there() -> None:
@@ -45,6 +63,13 @@ def test_the_experiments_that_are_asked_for_are_there() -> None:
     made |= {f"only_{term}" for term in ("crd", "fd", "icl", "gd", "afd", "mfd")}
     made |= {"all_terms", "no_task", "tinyclip", "mobileclip_reinforced", "baseline"}
     assert {f"clip_kd/{name}" for name in made} <= set(NAMES)
+    made = {"vit_b32", "vit_b16", "vit_l14", "vit_l14_no_teacher", "mix_67k", "mix_120k", "mix_220k", "sweet_spot"}
+    made |= {"no_yolo", "no_bidirectional_attention", "no_cross_modal_attention", "no_teacher", "itm", "released"}
+    assert {f"dclip/{name}" for name in made} <= set(NAMES)
+    backbones = ("vit_b16", "vit_b32", "vit_l14", "vit_l14_336", "rn50")
+    made = {f"{prefix}{name}" for prefix in ("", "sd21_", "cc3m_") for name in backbones}
+    made |= {"vit_b16_laion400m", "vit_b16_laion2b", "coca", "l_clip", "unet_features", "full", "literal"}
+    assert {f"sds_clip/{name}" for name in made | {"hard_negatives"}} <= set(NAMES)
 
 
 def test_clip_kd_rates_are_the_papers() -> None:
@@ -54,6 +79,86 @@ def test_clip_kd_rates_are_the_papers() -> None:
     )  # fmt: skip
     assert load_recipe("clip_kd/vit_t16_from_vit_b16").task.weights == {"task": 1, "crd": 1, "fd": 2000, "icl": 1}
     assert load_recipe("clip_kd/only_gd").task.weights == {"task": 1, "gd": 1e8}
+
+
+def test_dclip_rates_are_the_papers_and_the_released_codes() -> None:
+    for name, heads, clusters, rotary, epochs, counts in (
+        ("vit_b32", 8, 1, False, 5, [42_000, 10_000, 15_000]),
+        ("vit_b16", 8, 1, False, 5, [42_000, 10_000, 15_000]),
+        ("vit_l14", 12, 3, True, 1, [85_000, 20_000, 15_000]),
+    ):
+        recipe = load_recipe(f"dclip/{name}")
+        train, meta = recipe.train, recipe.teachers[0].meta
+        assert meta is not None and recipe.regions is not None
+        assert (train.lr, train.batch_size, train.micro_batch, train.epochs, train.clip_norm) == (1e-6, 128, 32, 2, 0.5)
+        assert (meta.train.lr, meta.train.weight_decay, meta.train.batch_size) == (1e-5, 0, 32)
+        options = DCLIPTeacherOptions.model_validate(meta.task.options())
+        assert (options.heads, options.clusters, options.rotary, meta.train.epochs) == (heads, clusters, rotary, epochs)
+        assert options.temperature == recipe.task.options()["temperature"] == 0.05
+        assert [source.count for source in recipe.data.train] == counts
+        assert (recipe.regions.provider, recipe.regions.options()["weights"]) == ("yolo", "yolov8x.pt")
+    anchor = load_recipe("dclip/vit_l14").teachers[1]
+    assert anchor.model == "ViT-L-14:openai" and load_recipe("dclip/vit_l14").task.weights["anchor"] == 1  # type: ignore[index]
+    counts = [source.count for source in load_recipe("dclip/mix_220k").data.train]
+    assert counts == [100_000, 30_000, 50_000, 50_000]
+
+
+def test_a_region_store_belongs_to_one_model_and_one_draw_of_the_data() -> None:
+    found: dict[Path, tuple[object, ...]] = {}
+    for name in NAMES:
+        if not name.startswith(("dclip/", "petri/dclip")):
+            continue
+        recipe = load_recipe(name)
+        if recipe.regions is not None:
+            if any(source.count for source in recipe.data.train):
+                assert recipe.data.seed is not None, name
+            own = (recipe.student.label, recipe.regions.provider, [s.model_dump() for s in recipe.data.train])
+            assert found.setdefault(recipe.regions.store, own) == own, name
+
+
+def test_sds_clip_rates_are_the_papers() -> None:
+    recipe = load_recipe("sds_clip/vit_b16")
+    assert (recipe.train.lr, recipe.train.batch_size, recipe.train.weight_decay) == (5e-5, 32, 0)
+    assert recipe.task.weights == {"task": 1, "sds": 0.001}
+    assert [teacher.model for teacher in recipe.teachers] == ["CompVis/stable-diffusion-v1-4"]
+    assert load_recipe("sds_clip/sd21_rn50").teachers[0].model == "stabilityai/stable-diffusion-2-1-base"
+    assert load_recipe("sds_clip/cc3m_vit_b16").data.train[0].format == "webdataset"
+    assert load_recipe("sds_clip/l_clip").teachers == []
+
+
+def test_the_seed_of_the_draws_can_be_fixed_apart_from_the_recipes(tmp_path: Path) -> None:
+    from PIL import Image
+
+    rows = [f"{number}.png,a picture\n" for number in range(20)]
+    for number in range(20):
+        Image.new("RGB", (2, 2)).save(tmp_path / f"{number}.png")
+    (tmp_path / "a.csv").write_text("image,caption\n" + "".join(rows))
+    values = {"name": "x", "student": "petri-student", "data": {"train": [{"format": "csv", "count": 5}]}}
+    values["data"]["train"][0]["path"] = str(tmp_path / "a.csv")  # type: ignore[index]
+
+    def drawn(seed: int, of_data: int | None) -> list[str]:
+        recipe = validate({**values, "seed": seed, "data": {**values["data"], "seed": of_data}}, "x")  # type: ignore[dict-item]
+        return open_mixture(recipe).ids
+
+    assert drawn(1, None) != drawn(2, None)
+    assert drawn(1, 1) == drawn(2, 1) == drawn(1, None)
+
+
+def test_the_benchmarks_folder_is_looked_for_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("sds_clip/vit_b16")
+    with pytest.raises(UserError, match=r"`evaluate.0.data`: data: data/compositional holds no benchmark"):
+        open_evaluation(recipe, 0)
+    (tmp_path / "data" / "compositional" / "winoground").mkdir(parents=True)
+    assert open_evaluation(recipe, 0) is None
+
+
+def test_an_evaluation_draws_the_pictures_that_it_is_asked_for() -> None:
+    recipe = load_recipe("dclip/itm")
+    data = suite_data(recipe, recipe.evaluate[0], 0)
+    assert data["count"] == 1000 and "count" not in suite_data(recipe, recipe.evaluate[1], 1)
 
 
 @pytest.fixture

@@ -65,6 +65,7 @@ class DataSpec(Strict):
     """Where the training pairs come from."""
 
     train: list[SourceSpec] = Field(min_length=1)
+    seed: int | None = Field(None, description="of draws by `count`; none = the recipe's. Set, one store serves many")
     augment: AugmentSpec = AugmentSpec()
     hard_negatives: int = Field(0, ge=0, description="false captions a pair, the same words in another order (NegCLIP)")
     workers: int = Field(1, ge=0, description="processes that decode pictures")
@@ -198,7 +199,7 @@ class Recipe(Strict):
 
     name: str
     about: str = ""
-    paper: str | None = Field(None, description="the row of report/paper_numbers to set beside what was measured")
+    paper: str | None = Field(None, description="printed numbers for the report: PAPER/TABLE or PAPER/TABLE/ROW")
     seed: int = 0
     petri: PetriSpec | None = None
     data: DataSpec

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from clipdistill.errors import UserError
-from clipdistill.report.content import NO_MODEL, metric_table, overview_table, paper_numbers, training_table
-from clipdistill.report.paper import FOLDER, paper_table
+from clipdistill.report.content import NO_MODEL, metric_table, overview_table, training_table
 from clipdistill.report.records import read_run
 from clipdistill.report.tables import Summary, build_groups
 from clipdistill.report.words import amount, headline, percent, points, uncertain
@@ -115,31 +114,6 @@ def test_numbers_as_text():
     assert percent(Summary((0.5,))) == "50.0" and percent(Summary((0.5, 0.5))) == "50.0"
     assert points(Summary((-0.012,))) == "−1.2" and points(Summary((0.0001,))) == "0.0"
     assert [amount(v) for v in (12, 3.71e6, 151277313, 5.2e8)] == ["12", "3.71M", "151M", "520M"]
-
-
-def test_paper_tables_all_open_and_hold_fractions_of_the_printed_numbers():
-    table = paper_table("clip_kd/vit_t16_from_vit_b16")
-    assert table.data == "ImageNet"
-    assert ("student", "ViT-T/16", "CLIP-KD", pytest.approx(0.349)) in table.rows
-    assert ("teacher", "ViT-B/16", "", pytest.approx(0.3699)) in table.rows
-    assert [path.stem for path in FOLDER.glob("*.yaml")] == ["clip_kd"]
-    with pytest.raises(UserError, match="Did you mean 'vit_t16_from_vit_b16'"):
-        paper_table("clip_kd/vit_t16_from_vitb16")
-    with pytest.raises(UserError, match="Did you mean 'clip_kd'"):
-        paper_table("clipkd/x")
-
-
-def test_printed_numbers_stand_beside_the_measured_ones_only_for_the_same_data(make_run):
-    key = {"paper": "clip_kd/vit_t16_from_vit_b16"}
-    (other,) = groups_of(make_run("o", recipe=key))
-    assert {row[-1] for row in paper_numbers(other)[1].rows} == {NO_MODEL}
-    run = make_run("i", recipe=key)
-    text = (run / "evaluation.json").read_text().replace('"pets"', '"imagenet"')
-    (run / "evaluation.json").write_text(text)
-    (same,) = groups_of(run)
-    rows = {(row[0], row[2]): row[3:] for row in paper_numbers(same)[1].rows}
-    assert rows["student", "CLIP-KD"] == ["34.9", "60.0"] and rows["student", "FD"] == ["34.23", NO_MODEL]
-    assert "Did you mean" in paper_numbers(groups_of(make_run("x", recipe={"paper": "clip_kd/rn50_from_vitb16"}))[0])
 
 
 def test_mistakes_get_one_line(tmp_path, make_run):

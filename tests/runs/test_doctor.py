@@ -87,6 +87,8 @@ def test_a_broken_library_is_reported_not_raised(
         ("/big/CC3M/{0..9}.tar", "ConceptualCaptions"),
         ("flickr30k/dataset_flickr30k.json", "DenotationGraph"),
         ("imagenet/val", "image-net.org"),
+        ("data/coco/annotations/captions_train2017.json", "annotations_trainval2017.zip"),
+        ("data/compositional", "facebook/winoground"),
         ("my/own.csv", "put it there"),
     ],
 )

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipdistill.errors import UserError
-from clipdistill.report.paper import PaperTable, paper_table
+from clipdistill.report.paper import PaperRow, PaperTable, paper_table
 from clipdistill.report.records import RunRecord
-from clipdistill.report.tables import Group, Row
+from clipdistill.report.tables import METRICS, Group, Row
 from clipdistill.report.words import amount, headline_rows, percent, points, uncertain
 
 COST_LABELS = {
@@ -21,6 +21,7 @@ COST_LABELS = {
     "images_per_second": "pictures embedded a second",
 }
 NO_MODEL = "\N{EN DASH}"
+PAPER_HEADER = ["data set", "metric", "role", "model", "method", "printed", "measured here"]
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,26 @@ def paper_numbers(group: Group) -> tuple[PaperTable, Table] | str | None:
         paper = paper_table(str(key))
     except UserError as error:
         return str(error)
-    measured = next(
-        (row for row in group.rows if row.metric == paper.metric and paper.data.lower() in row.data.lower()), None
-    )
+    measured = {(row.data.casefold(), row.metric): row.values for row in group.rows}
     rows = []
-    for role, model, method, value in paper.rows:
-        here = percent(measured.values.get(role)) if measured and method in ("", "CLIP-KD") else ""
-        rows.append([role, model, method or NO_MODEL, f"{100 * value:.2f}".rstrip("0").rstrip("."), here or NO_MODEL])
-    header = ["role", "model", "method", f"printed: {paper.data} {paper.metric}", "measured here"]
-    return paper, Table(header, rows, numbers=3)
+    for data, metric in paper.columns:
+        for row in paper.rows:
+            if (data, metric) in row.values:
+                printed = f"{100 * row.values[data, metric]:.2f}".rstrip("0").rstrip(".")
+                role = _role_of(row, paper, group)
+                here = percent(measured.get((data.casefold(), metric), {}).get(role)) if role else ""
+                label = METRICS.get(metric, metric)
+                rows.append([data, label, row.role, row.model, row.method or NO_MODEL, printed, here or NO_MODEL])
+    return paper, Table(PAPER_HEADER, rows, numbers=5)
+
+
+def _role_of(row: PaperRow, paper: PaperTable, group: Group) -> str | None:
+    """The model of the run that a row of its paper's table is: its student for one row, the others by their role."""
+    if row.key == paper.own:
+        return "student"
+    if row.role == "teacher":
+        return group.teacher
+    return row.role if row.role in ("base", "control") else None
 
 
 def left_out_note(group: Group) -> str:
@@ -212,8 +224,13 @@ def examples_note(examples: dict[str, Any] | Any) -> str:
     )
 
 
+def paper_note(paper: PaperTable) -> str:
+    """Say where printed numbers come from."""
+    return f"{paper.title}, {paper.printed}. Trained on {paper.trained_on}. Per cent. Source: {paper.source}."
+
+
 def paper_caution(rows: Table) -> str:
-    """Say that printed numbers can't be compared when the paper's data set was not measured here."""
+    """Say that printed numbers can't be compared when none of the paper's data sets was measured here."""
     if any(row[-1] != NO_MODEL for row in rows.rows):
         return ""
-    return "The paper's data set was not measured here: these numbers can't be compared with those above."
+    return "None of the paper's data sets was measured here: these numbers can't be compared with those above."

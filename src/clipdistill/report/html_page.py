@@ -123,8 +123,8 @@ def _paper(group: Group) -> str:
     if isinstance(paper, str):
         return _section("Beside the paper", _note(paper))
     facts, rows = paper
-    about = f"{facts.title}. Trained on {facts.trained_on}; {facts.metric} on {facts.data} in per cent. {facts.source}."
-    return _section("Beside the paper", table(rows), _note(about), _note(content.paper_caution(rows)))
+    notes = _note(content.paper_note(facts)) + _note(content.paper_caution(rows))
+    return _section("Beside the paper", table(rows), notes)
 
 
 def _training(group: Group) -> str:

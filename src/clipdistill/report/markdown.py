@@ -42,8 +42,8 @@ def _group(group: Group, files: Path, number: int, heading: str) -> list[str]:
     if isinstance(paper, str):
         parts += [escape(paper)]
     elif paper:
-        parts += ["### Beside the paper", f"{escape(paper[0].title)}. Trained on {escape(paper[0].trained_on)}."]
-        parts += [table(paper[1]), f"Source: {escape(paper[0].source)}"]
+        parts += ["### Beside the paper", table(paper[1]), escape(content.paper_note(paper[0]))]
+        parts += [escape(content.paper_caution(paper[1]))]
     training = content.training_table(group)
     loss = figures.loss_figure(group)
     if training or loss is not None:

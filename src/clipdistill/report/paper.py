@@ -1,52 +1,110 @@
-"""Numbers that papers printed, kept as data, to be set beside what was measured."""
+"""Numbers that papers printed, kept as data, to be set beside what was measured.
+
+A file of `paper_numbers/` is one paper: `title`, `source` and `tables`. A table has
+
+- `printed`: where it stands in the paper; `trained_on`;
+- `columns`: data set -> metrics, both as the evaluators of this package name them;
+- `rows`: key -> `role` (teacher, base, control, student, or other: only printed), `model`, `method`, and `values`: data
+  set -> the numbers of its columns in per cent, `null` where the paper has none;
+- `without_recipe`, on the table or on a row: why no recipe trains it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from clipdistill.errors import UserError, nearest
 
 FOLDER = Path(__file__).parent / "paper_numbers"
+ROLES = ("teacher", "base", "control", "student", "other")
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A model of a table.
+
+    Attributes:
+        role: what it is to a run of the table's recipe, one of ROLES.
+        values: (data set, metric) -> fraction; what the paper doesn't print is not in it.
+        without_recipe: why no recipe trains it; empty where one does, or where a run measures it by its role.
+    """
+
+    key: str
+    role: str
+    model: str
+    method: str
+    values: dict[tuple[str, str], float]
+    without_recipe: str
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """One table of a paper: `rows` are (role, model, method, value), value a fraction; the rest says what it is."""
+    """One table of a paper; `own` is the key of the row that the recipe's student is set beside."""
 
     title: str
     source: str
-    data: str
-    metric: str
+    printed: str
     trained_on: str
-    rows: tuple[tuple[str, str, str, float], ...]
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[PaperRow, ...]
+    own: str | None
 
 
 def paper_table(key: str) -> PaperTable:
-    """Return the table that a recipe names, such as `"clip_kd/vit_t16_from_vit_b16"`.
+    """Return the table that a recipe names: `"dclip/vit_b32"`, or `"dclip/ablations/no_yolo"` with one of its rows.
+
+    The row is needed where a table has several students; a table without any has no row of its own.
 
     Raises:
-        UserError: there is no such paper or table.
+        UserError: there is no such paper, table or row, or the row is left out and there are several.
     """
-    paper, _, table = key.partition("/")
-    papers = [path.stem for path in sorted(FOLDER.glob("*.yaml"))]
+    paper, table, row = (*key.split("/", 2), "", "")[:3]
+    papers = paper_names()
     if paper not in papers:
         raise UserError(f"paper: no numbers of '{paper}'; there are {', '.join(papers)}.{nearest(paper, papers)}")
-    content = yaml.safe_load((FOLDER / f"{paper}.yaml").read_text(encoding="utf-8"))
+    content = _content(paper)
     tables = content["tables"]
     if table not in tables:
         raise UserError(f"paper: '{paper}' has no table '{table}'; see `report/paper_numbers`.{nearest(table, tables)}")
     found = tables[table]
-    teacher, control = found["teacher"], found["control"]
-    rows = [("teacher", teacher["name"], "", teacher["value"]), ("control", control["name"], "", control["value"])]
-    rows += [("student", control["name"], method, value) for method, value in found["students"].items()]
-    return PaperTable(
-        title=content["title"],
-        source=content["source"],
-        data=content["data"],
-        metric=content["metric"],
-        trained_on=found["trained_on"],
-        rows=tuple((role, model, method, value / 100) for role, model, method, value in rows),
-    )
+    columns = tuple((data, metric) for data, metrics in found["columns"].items() for metric in metrics)
+    rows = tuple(_row(name, entry, found) for name, entry in found["rows"].items())
+    students = [one.key for one in rows if one.role == "student"]
+    if row and row not in found["rows"]:
+        keys = list(found["rows"])
+        raise UserError(f"paper: '{paper}/{table}' has no row '{row}'; it has {', '.join(keys)}.{nearest(row, keys)}")
+    if not row and len(students) > 1:
+        named = ", ".join(f"{table}/{one}" for one in students)
+        raise UserError(f"paper: '{paper}/{table}' has several students; name one: {named}")
+    own = row or next(iter(students), None)
+    return PaperTable(content["title"], content["source"], found["printed"], found["trained_on"], columns, rows, own)
+
+
+def paper_names() -> list[str]:
+    """The papers that there are numbers of."""
+    return [path.stem for path in sorted(FOLDER.glob("*.yaml"))]
+
+
+def table_names(paper: str) -> list[str]:
+    """The tables of a paper."""
+    return list(_content(paper)["tables"])
+
+
+def _content(paper: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((FOLDER / f"{paper}.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+def _row(key: str, entry: dict[str, Any], table: dict[str, Any]) -> PaperRow:
+    values = {
+        (data, metric): value / 100
+        for data, printed in entry["values"].items()
+        for metric, value in zip(table["columns"][data], printed, strict=True)
+        if value is not None
+    }
+    reason = entry.get("without_recipe") or table.get("without_recipe") or ""
+    return PaperRow(key, entry["role"], entry["model"], entry.get("method", ""), values, reason)

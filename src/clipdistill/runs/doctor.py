@@ -151,7 +151,8 @@ def _look_for(name: str, known: set[str], ours: set[str], makers: dict[str, str]
     if "real-data" in name:
         return None, where_to_get(name)
     repository = name.removeprefix("hf-hub:")
-    return _in_hub_cache(repository, ("open_clip_config.json", "config.json")), f"hf download {repository}"
+    files = ("open_clip_config.json", "config.json", "model_index.json")  # open_clip's, transformers', diffusers'
+    return _in_hub_cache(repository, files), f"hf download {repository}"
 
 
 def _pretrained(model: str, tag: str) -> tuple[str | None, str]:

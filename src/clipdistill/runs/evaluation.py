@@ -14,6 +14,7 @@ from clipdistill.data import open_source
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError, nearest
 from clipdistill.evaluate import Result, denoiser_cost, evaluate_suite, is_denoiser, model_cost, retrieval_examples
+from clipdistill.evaluate.compositional import benchmark_folders
 from clipdistill.evaluate.sources import open_sources
 from clipdistill.evaluate.suites import OPTIONS, SUITES
 from clipdistill.evaluate.templates import load_class_names, load_templates
@@ -117,7 +118,10 @@ def suite_data(recipe: Recipe, spec: EvaluateSpec, index: int) -> Any:
         if recipe.petri is None:
             raise UserError(f"`evaluate.{index}.data`: say on which data, such as {{format: karpathy, path: ...}}")
         return str(recipe.petri.path)
-    return spec.data if isinstance(spec.data, str) else source_spec(spec.data)
+    if isinstance(spec.data, str):
+        return spec.data
+    count = {} if spec.data.count is None else {"count": spec.data.count}
+    return {**source_spec(spec.data), **count}
 
 
 def check_suites(recipe: Recipe) -> None:
@@ -159,6 +163,9 @@ def open_evaluation(recipe: Recipe, index: int) -> Any | None:
     try:
         if spec.suite == "petri":
             return open_petri_test(data)
+        if spec.suite == "compositional":
+            benchmark_folders(data)
+            return None
         sources = list(open_sources(data).values())
         for source in sources:
             if spec.suite == "retrieval" and not any(source[row].captions for row in range(len(source))):

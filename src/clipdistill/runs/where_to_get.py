@@ -17,11 +17,22 @@ _GUIDES = {
     f"cc3m.tsv with the line `caption<TAB>url` above it, then: {_IMG2DATASET.format(name='cc3m')}",
     "flickr30k": "pictures by the form on https://shannon.cs.illinois.edu/DenotationGraph/ into data/flickr30k/images; "
     f"dataset_flickr30k.json from {KARPATHY}",
+    "train2017": "train2017.zip and annotations_trainval2017.zip from https://cocodataset.org/#download, unpacked in "
+    "data/coco",
     "coco": "train2014.zip and val2014.zip from https://cocodataset.org/#download, unpacked in data/coco; "
     f"dataset_coco.json from {KARPATHY}",
     "imagenet": "ILSVRC2012_img_val.tar from https://image-net.org/download.php (after registering), sorted into one "
     "folder a class: data/imagenet/val/n01440764/...",
     "cifar": "https://www.cs.toronto.edu/~kriz/cifar.html, unpacked where the recipe says; or set download: true",
+    "visual_genome": "images.zip, images2.zip, region_descriptions.json and image_data.json from "
+    "https://homes.cs.washington.edu/~ranjay/visualgenome/api.html; the recipe dclip/mix_220k says how to "
+    "make the table",
+    "compositional": "Winoground: https://huggingface.co/datasets/facebook/winoground; ARO: "
+    "https://github.com/mertyg/vision-language-models-are-bows; SugarCrepe: https://github.com/RAIVNLab/sugar-crepe; "
+    "CLEVR: https://cs.stanford.edu/people/jcjohns/clevr; each in a folder of its name",
+    "aircraft": "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft, the test pictures sorted into one folder a "
+    "variant: data/fgvc_aircraft/test/747-400/...",
+    "mnist": "hf download --repo-type dataset ylecun/mnist",
     "real-data": "examples/real_data/README.md says how to make the folder real-data",
 }
 

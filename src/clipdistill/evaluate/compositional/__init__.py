@@ -20,7 +20,9 @@ BENCHMARKS: dict[str, Callable[..., Any]] = {
     "clevr": clevr,
 }
 
-__all__ = ["BENCHMARKS", "DualEncoderMatcher", "Group", "Matcher", "Picture", "evaluate_compositional"]
+__all__ = [
+    "BENCHMARKS", "DualEncoderMatcher", "Group", "Matcher", "Picture", "benchmark_folders", "evaluate_compositional",
+]  # fmt: skip
 
 
 def evaluate_compositional(
@@ -31,6 +33,19 @@ def evaluate_compositional(
     Raises:
         UserError: none is there, an unknown name, or a benchmark that can't be read.
     """
+    results: list[Result] = []
+    for name, path in benchmark_folders(data).items():
+        found = BENCHMARKS[name](matcher, path, progress)
+        results += found if isinstance(found, list) else [found]
+    return results
+
+
+def benchmark_folders(data: Mapping[str, Any] | str | Path) -> dict[str, Path]:
+    """The benchmarks that `evaluate_compositional` would run, by name.
+
+    Raises:
+        UserError: none is there, an unknown name, or a folder that isn't there.
+    """
     if isinstance(data, Mapping) and set(data) <= {"path", "format"} and "path" in data:
         data = data["path"]
     if not isinstance(data, Mapping):
@@ -38,13 +53,12 @@ def evaluate_compositional(
         data = {name: root / name for name in BENCHMARKS if (root / name).is_dir()}
         if not data:
             raise UserError(f"data: {root} holds no benchmark; make one of {', '.join(f'{n}/' for n in BENCHMARKS)}")
-    results: list[Result] = []
     for name, path in data.items():
         if name not in BENCHMARKS:
             raise UserError(
                 f"data: '{name}' is no compositional benchmark; there are {', '.join(BENCHMARKS)}."
                 f"{nearest(name, BENCHMARKS)}"
             )
-        found = BENCHMARKS[name](matcher, path, progress)
-        results += found if isinstance(found, list) else [found]
-    return results
+        if not Path(path).is_dir():
+            raise UserError(f"data: {path} is no folder; give the one that holds the files of '{name}'")
+    return {name: Path(path) for name, path in data.items()}

@@ -69,12 +69,18 @@ def aro_metrics(groups: Sequence[Group], scores: Sequence[Tensor], min_cases: in
 
 
 def aro(matcher: Matcher, folder: str | Path, progress: Progress | None = None, name: str = "aro") -> list[Result]:
-    """Score those of ARO's four parts that lie in `folder`; the two of Visual Genome must."""
+    """Score those of ARO's four parts that lie in `folder`; the two of Visual Genome must.
+
+    The first result, called `name`, is those two together: `macro` is the plain mean of theirs (SDS-CLIP's "overall").
+    """
     folder, results = Path(folder), []
     for part, least in (("relation", 1), ("attribution", MIN_CASES)):
         groups = read_aro(folder, part)
         metrics = aro_metrics(groups, matcher.scores(groups, progress), least)
         results.append(Result("aro", f"{name}/{part}", len(groups), metrics))
+    both = [result.metrics["macro"] for result in results if "macro" in result.metrics]
+    if len(both) == 2:
+        results.insert(0, Result("aro", name, sum(result.n for result in results), {"macro": sum(both) / 2}))
     for order in ("coco_order", "flickr30k_order"):
         if (folder / f"{order}.json").is_file():
             groups = read_order(folder / f"{order}.json", folder / f"{order}_images")
