@@ -30,9 +30,6 @@ class Perfect(torch.nn.Module):
     def freeze(self) -> Perfect:
         return self
 
-    def use_channels_last(self) -> None:
-        pass
-
     def latents(self, pixels: torch.Tensor) -> torch.Tensor:
         self.seen += 1
         return pixels.float() / 127.5 - 1

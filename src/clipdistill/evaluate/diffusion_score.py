@@ -29,7 +29,7 @@ class DiffusionScore:
     tokens) and equal pictures of an item are denoised once and tie, bit for bit.
 
     Args:
-        model: a DiffusionTeacher; it is frozen and laid out channels-last here.
+        model: a DiffusionTeacher (frozen here).
         samples: n, the paper's 50.
         batch_size: denoisings at once.
         t_range, t_spread: noise levels as shares of all steps: `even` takes the middles of n equal parts (Diffusion
@@ -49,7 +49,6 @@ class DiffusionScore:
         if t_spread not in ("even", "uniform"):
             raise UserError(f"diffusion score: t_spread {t_spread!r} is unknown; give even or uniform")
         self.model = model.freeze() if device is None else model.freeze().to(device)
-        self.model.use_channels_last()
         self.name: str = model.name
         self.samples, self.batch_size, self.t_range = samples, batch_size, t_range
         self.t_spread, self.seed = t_spread, seed
@@ -125,10 +124,8 @@ class DiffusionScore:
         given = [item.inputs(start, stop) for item, start, stop in parts]
         x, eps, t, condition = (torch.cat(column) for column in zip(*given, strict=True))
         cuda = x.device.type == "cuda"
-        # Outside of inference mode, in which what the model keeps (its schedule) could never be trained with again.
-        noised = model.noised(x, eps, t)
-        with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=cuda):
-            guess = model.predict_noise(noised, t, condition)
+        with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=cuda):
+            guess = model.predict_noise(model.noised(x, eps, t), t, condition)
         errors = (guess.double() - eps.double()).square().flatten(1).mean(1).cpu()
         at = 0
         for item, start, stop in parts:
