@@ -59,6 +59,7 @@ def make(root: Path) -> None:
     write(root / "data/digits/classes.json", ["one"])
     np.save(root / "data/digits/train_images.npy", np.zeros((2, 8, 8, 3), np.uint8))
     np.save(root / "data/digits/train_labels.npy", np.zeros(2, np.int64))
+    _mnist(root / "data/torchvision/MNIST/raw")
     _hugging_face(root / "hf/flowers", root / "notes/a.jpg")
 
 
@@ -77,6 +78,15 @@ def _cifar(folder: Path, batches: list[str], fine: str) -> None:
         content = {"data": np.zeros((2, 3072), np.uint8), f"{fine}labels": [0, 0]}
         (folder / name).write_bytes(pickle.dumps(content))
     (folder / ("meta" if fine else "batches.meta")).write_bytes(pickle.dumps({f"{fine}label_names": ["cat"]}))
+
+
+def _mnist(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for split in ("train", "t10k"):
+        pixels, labels = np.zeros((2, 28, 28), np.uint8), np.array([0, 7], np.uint8)
+        for name, array in (("images-idx3", pixels), ("labels-idx1", labels)):
+            head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+            (folder / f"{split}-{name}-ubyte").write_bytes(head + array.tobytes())
 
 
 def _hugging_face(folder: Path, image: Path) -> None:

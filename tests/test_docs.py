@@ -106,7 +106,8 @@ def test_every_source_in_bring_your_data_opens(tmp_path: Path, monkeypatch: pyte
             assert suite.suite in SUITES and set(suite.options()) <= set(OPTIONS)
             data = suite.data if isinstance(suite.data, str) else source_spec(suite.data)  # type: ignore[arg-type]
             assert open_sources(data)
-    assert formats >= {"csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "arrays"}
+    assert formats >= {"csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "arrays",
+                        "torchvision"}  # fmt: skip
 
 
 def names_in(file: Path) -> set[str]:

@@ -61,7 +61,8 @@ def test_a_perfect_denoiser_picks_the_caption_that_fits() -> None:
     assert [scores.shape for scores in found] == [(3, 3)] * 2
     assert found[0].argmax(1).tolist() == [0, 1, 2] and float(found[0].diagonal().abs().max()) < 1e-9
     assert score.model.seen == 3, "latents are kept"
-    assert told == [("diffusion score", 1, 2), ("diffusion score", 2, 2)]
+    # 2 items x 3 pictures x 3 captions x 3 samples, five at a time: batches span items.
+    assert told == [("denoisings", min(5 * n, 54), 54) for n in range(1, 12)]
 
 
 def test_scores_do_not_depend_on_the_batch_or_on_other_items_and_equal_captions_tie() -> None:
@@ -85,8 +86,49 @@ def test_score_is_the_mean_error_with_shared_draws() -> None:
         (model.predict_noise(model.noised(x, e[None], s[None]), s[None], condition) - e[None]).square().mean()
         for s, e in zip(t, noise, strict=True)
     ]
-    found = score.errors(x, ["a red circle"], "item")
-    assert found.item() == pytest.approx(torch.stack(by_hand).mean().item(), rel=1e-5)
+    score._latents["x"] = x
+    found = score.score(["x"], ["a red circle"], "item")
+    assert found.item() == pytest.approx(-torch.stack(by_hand).mean().item(), rel=1e-5)
+
+
+def test_batches_over_items_give_what_items_alone_give() -> None:
+    model = tiny_diffusion()
+    groups = [
+        SimpleNamespace(images=[picture("red"), picture("blue")][:n], captions=["a red circle", "a blue circle"], id=n)
+        for n in (1, 2, 1, 2)
+    ]
+    groups.append(SimpleNamespace(images=[picture("green")], captions=["a", "b", "c"], id="last"))
+    together = DiffusionScore(model, samples=3, batch_size=7).scores(groups)
+    for group, found in zip(groups, together, strict=True):
+        alone = DiffusionScore(model, samples=3, batch_size=64).score(group.images, group.captions, str(group.id))
+        torch.testing.assert_close(found, alone, rtol=1e-5, atol=1e-6)
+    assert DiffusionScore(model).scores([]) == []
+
+
+def test_equal_pictures_and_captions_of_equal_tokens_tie_bit_for_bit() -> None:
+    score = DiffusionScore(tiny_diffusion(), samples=3, batch_size=2)
+    red, told = picture("red"), []
+    given = SimpleNamespace(images=[red, red], captions=["a red circle", "A red  circle"], id="t")
+    found = score.scores([given], lambda *call: told.append(call))[0]
+    assert len(set(found.flatten().tolist())) == 1
+    assert told[-1] == ("denoisings", 6, 6), "captions of equal tokens are denoised once and counted as done"
+
+
+def test_a_latent_is_kept_by_file_and_box(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    from clipdistill.evaluate.compositional import Picture
+
+    Image.new("RGB", (8, 8), COLOURS["red"]).save(tmp_path / "a.png")
+    score = DiffusionScore(Perfect(), samples=1)
+    path = str(tmp_path / "a.png")
+    groups = [SimpleNamespace(images=[Picture(path)], captions=["red"], id=n) for n in range(3)]
+    groups.append(
+        SimpleNamespace(images=[Picture(path, (0, 0, 2, 2)), ImageRef.from_path(path)], captions=["red"], id=3)
+    )
+    score.scores(groups)
+    assert score.model.seen == 3
+    (tmp_path / "bad.png").write_bytes(b"no")
+    with pytest.raises(UserError, match="bad.png.*not an image"):
+        score.score([ImageRef.from_path(tmp_path / "bad.png")], ["red"])
 
 
 def test_even_levels_are_the_middles_of_equal_parts() -> None:

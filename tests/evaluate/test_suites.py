@@ -12,6 +12,8 @@ from clipdistill.errors import UserError
 from clipdistill.evaluate import Result, evaluate_suite, retrieval_examples
 from clipdistill.evaluate.embed import embed_texts
 from clipdistill.evaluate.sources import open_sources
+from clipdistill.evaluate.templates import DOWNSTREAM, downstream_templates, load_templates
+from tests.evaluate import official_files
 
 
 def karpathy(world):
@@ -152,3 +154,37 @@ def test_a_karpathy_file_without_a_split_means_its_test_split(tmp_path) -> None:
     for data in (path, f"karpathy:{path}", {"format": "karpathy", "path": path}):
         assert [len(source) for source in open_sources(data).values()] == [3]
     assert [len(source) for source in open_sources(f"{path}@train").values()] == [5]
+
+
+def test_downstream_takes_each_data_set_with_its_own_prompt(model, world):
+    data = {
+        "pets": {"format": "imagefolder", "path": str(world / "zero_shot" / "seen")},
+        "petri": {"format": "imagefolder", "path": str(world / "zero_shot" / "unseen")},
+    }
+    results = evaluate_suite(model, "downstream", data)
+    assert [result.data for result in results] == ["pets", "petri"]
+    assert model.texts_seen[0] == "a photo of a green, a type of pet." and model.texts_seen[2] == "a photo of a blue."
+    assert results[0].artifacts["prompts"] == ["a photo of a {}, a type of pet."]
+    given = evaluate_suite(model, "downstream", data["pets"], options={"templates": ["the {}"], "name": "mnist"})
+    assert given[0].artifacts["prompts"] == ["the {}"] and model.texts_seen[-1] == "the red"
+
+
+def test_downstream_templates_are_found_by_the_name():
+    assert downstream_templates("imagenet-val") == "openai"
+    assert downstream_templates("Oxford-IIIT Pet") == ("a photo of a {}, a type of pet.",)
+    assert downstream_templates("mnist-test") == ('a photo of the number: "{}".',)
+    assert downstream_templates("fashion_mnist") == ("a photo of a {}, a type of clothing.",)
+    assert downstream_templates("cifar10-test") == downstream_templates("petri/unseen") == "plain"
+    for template in DOWNSTREAM.values():
+        assert len(load_templates(template if template == "openai" else (template,))) in (1, 80)
+
+
+def test_compositional_suite_through_evaluate_suite(model, world):
+    folder = world / "pairs" / "sugarcrepe"
+    official_files.sugarcrepe(folder)
+    Image.new("RGB", (20, 20), (255, 0, 0)).save(folder / "val2017" / "000000000139.jpg")
+    calls = []
+    results = evaluate_suite(model, "compositional", world / "pairs", progress=lambda *call: calls.append(call))
+    assert [(result.evaluator, result.n, result.metrics["accuracy"]) for result in results] == [("sugarcrepe", 14, 1)]
+    assert calls[0] == ("checking pictures", 1, 1) and ("pictures", 1, 1) in calls
+    assert [Result.from_dict(json.loads(json.dumps(result.to_dict()))) for result in results] == results

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clipdistill.errors import UserError
-from clipdistill.evaluate.compositional.aro import aro
+from clipdistill.evaluate.compositional import evaluate_compositional
 from clipdistill.recipe_files import load_recipe, recipe_names
 from clipdistill.report import build_report
 from clipdistill.report.content import NO_MODEL, paper_caution, paper_numbers
@@ -221,7 +221,7 @@ def test_aro_overall_is_the_plain_mean_of_its_two_parts(tmp_path: Path) -> None:
             # Right where the case's number is even.
             return [torch.tensor([[1.0, float(int(group.id.split("/")[1]) % 2) * 2]]) for group in groups]
 
-    both, first, second = aro(Matcher(), tmp_path)
+    both, first, second = evaluate_compositional(Matcher(), {"aro": tmp_path})
     assert (both.data, both.n, first.data, second.data) == ("aro", 29, "aro/relation", "aro/attribution")
     assert first.metrics["macro"] == pytest.approx((1 / 2 + 1) / 2)  # "near" is symmetric
     assert second.metrics["macro"] == pytest.approx(13 / 25)

@@ -1,72 +1,69 @@
 """Hard-negative captions: the same words in another order (NegCLIP, "When and why vision-language models behave like
-bags-of-words", 2023, section 4), by word lists instead of a part-of-speech tagger."""
+bags-of-words", 2023, section 4), by word lists and rules instead of a part-of-speech tagger."""
 
 from __future__ import annotations
 
 import hashlib
 import random
 import re
+from collections.abc import Iterator
+from itertools import combinations
 
-COLOURS = frozenset(
-    "red orange yellow green cyan blue purple pink brown white black grey gray gold silver beige tan".split()
-)
-NOUNS = frozenset(
-    "circle square triangle diamond star heart cross ring moon arrow man woman boy girl child person dog cat horse cow "
-    "sheep bird car bus truck train boat plane bike bicycle motorcycle table chair bench couch bed plate bowl cup "
-    "bottle pizza sandwich cake tree grass street road building house beach water ball shirt hat umbrella phone".split()
-)
-RELATIONS = (
-    "to the left of", "to the right of", "left of", "right of", "on top of", "in front of", "next to", "above", "over",
-    "below", "under", "behind", "inside", "on", "in",
-)  # fmt: skip
-STOPWORDS = frozenset(
-    "a an the of to in on at and or with is are was were be this that these there it its by for from as we see shows "
-    "picture left right above below over under".split()
-)
+from clipdistill.data.caption_words import DETERMINERS, FUNCTION, Reading, read_caption, with_articles
+
+SYMMETRIC = re.compile(r"\W*(?:and|or|next to|near|beside|by|close to|along with|alongside)?\W*", re.IGNORECASE)
+"""What may lie between two things so that exchanging them changes nothing of what the caption says."""
 
 
 def hard_negatives(caption: str, *, seed: int = 0, sample_id: str = "", count: int = 1) -> list[str]:
     """Return up to `count` distinct captions with two parts of `caption` exchanged, none equal to it.
 
-    A pure function of its arguments. First come swaps of known kinds (two colours, two nouns, a relation's sides), in
-    an order drawn by (seed, sample id, caption); only without any of them, two words that aren't stopwords. A caption
-    too short to swap gives []. That a swap is false of the picture isn't checked, as in NegCLIP.
+    A pure function of its arguments. First come swaps of a kind (two nouns, two adjectives, two noun phrases, two
+    verbs, two adverbs), in an order drawn by (seed, sample id, caption); only without any of them, two words of
+    whatever kind. "a" and "an" follow their word. Things that a symmetric word joins ("a cat and a dog", "next to")
+    aren't exchanged as wholes; otherwise that a swap is false of the picture isn't checked, as in NegCLIP. A caption
+    too short to swap gives [].
     """
     key = hashlib.sha256(f"{seed}\0{sample_id}\0{caption}".encode()).digest()
     draw = random.Random(int.from_bytes(key[:8], "big"))
-    parts = re.findall(r"\w+|\W+", caption)
-    words = [i for i, part in enumerate(parts) if part.strip() and part[0].isalnum()]
-    lower = [part.lower() for part in parts]
-    found = {_swapped(parts, i, j) for kind in (COLOURS, NOUNS) for i, j in _pairs(words, lower, kind)}
-    found |= _sides(caption)
-    found.discard(caption)
+    reading = read_caption(caption)
+    found = _different(caption, swaps_of_a_kind(reading))
     if not found:
-        content = frozenset(lower[i] for i in words) - STOPWORDS
-        found = {_swapped(parts, i, j) for i, j in _pairs(words, lower, content)} - {caption}
+        content = [i for i in reading.words if reading.parts[i].lower() not in FUNCTION | DETERMINERS]
+        found = _different(caption, (_swap(reading, (i, i + 1), (j, j + 1)) for i, j in combinations(content, 2)))
     order = sorted(found)
     draw.shuffle(order)
     return order[:count]
 
 
-def _pairs(words: list[int], lower: list[str], kind: frozenset[str]) -> list[tuple[int, int]]:
-    places = [i for i in words if lower[i] in kind]
-    return [(i, j) for n, i in enumerate(places) for j in places[n + 1 :] if lower[i] != lower[j]]
+def swaps_of_a_kind(reading: Reading) -> Iterator[str]:
+    """The caption with two nouns, two adjectives, two noun phrases, two verbs or two adverbs exchanged."""
+    for a, b in combinations(reading.phrases, 2):
+        joined = SYMMETRIC.fullmatch("".join(reading.parts[a.stop : b.start])) is not None
+        described = bool(a.modifiers or b.modifiers or a.head - a.start > 2 or b.head - b.start > 2)
+        if described or not joined:
+            yield _swap(reading, (a.head, a.head + 1), (b.head, b.head + 1))
+        if not joined:
+            yield _swap(reading, (a.start, a.stop), (b.start, b.stop))
+        for i in a.modifiers:
+            for j in b.modifiers:
+                yield _swap(reading, (i, i + 1), (j, j + 1))
+    for places in (reading.verbs, reading.adverbs):
+        for i, j in combinations(places, 2):
+            yield _swap(reading, (i, i + 1), (j, j + 1))
 
 
-def _swapped(parts: list[str], i: int, j: int) -> str:
-    changed = list(parts)
-    changed[i], changed[j] = parts[j], parts[i]
-    return "".join(changed)
+def _different(caption: str, texts: Iterator[str]) -> set[str]:
+    """Those that aren't the caption itself, whatever the capitals and articles."""
+    return {text for text in texts if text.lower() != caption.lower()}
 
 
-_THING = r"((?:an?|the) (?:\w+ ){0,3}?(?:NOUN)s?)\b".replace("NOUN", "|".join(sorted(NOUNS)))
-_SIDES = re.compile(rf"\b{_THING} ({'|'.join(RELATIONS)}) {_THING}", re.IGNORECASE)
-
-
-def _sides(caption: str) -> set[str]:
-    """The caption with the two things around its first relation exchanged, where both are known nouns."""
-    match = _SIDES.search(caption)
-    if match is None:
-        return set()
-    a, word, b = match.groups()
-    return {caption[: match.start()] + f"{b} {word} {a}" + caption[match.end() :]}
+def _swap(reading: Reading, a: tuple[int, int], b: tuple[int, int]) -> str:
+    """The caption with parts [a) and [b), a before b, exchanged."""
+    parts = reading.parts
+    first, second = parts[a[0] : a[1]], parts[b[0] : b[1]]
+    if "".join(first).lower() == "".join(second).lower():
+        return "".join(parts)
+    if a[0] == reading.words[0] and first[0].istitle() and second[0].islower():
+        first, second = [first[0].lower(), *first[1:]], [second[0].capitalize(), *second[1:]]
+    return with_articles([*parts[: a[0]], *second, *parts[a[1] : b[0]], *first, *parts[b[1] :]])

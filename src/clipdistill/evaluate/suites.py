@@ -16,7 +16,7 @@ from clipdistill.evaluate.embed import Embedded, Encoder, embed_images, embed_te
 from clipdistill.evaluate.results import Progress, Result
 from clipdistill.evaluate.retrieval import retrieval_metrics
 from clipdistill.evaluate.sources import captions_of, labels_of, left_out, open_sources
-from clipdistill.evaluate.templates import load_class_names, load_templates
+from clipdistill.evaluate.templates import downstream_templates, load_class_names, load_templates
 from clipdistill.evaluate.zero_shot import class_embeddings, class_prompts
 
 OPTIONS = ("templates", "class_names", "seen_classes", "chunk", "name", "samples", "t_range")
@@ -62,10 +62,12 @@ def evaluate_suite(
 
     Args:
         model: a DualEncoder.
-        suite: `"retrieval"`, `"zero_shot"` or `"petri"` (retrieval on a petri world's test split and zero-shot on its
-            seen and unseen classes, each among its own classes and among all of them).
+        suite: `"retrieval"`, `"zero_shot"`, `"petri"` (retrieval on a petri world's test split and zero-shot on its
+            seen and unseen classes, each among its own classes and among all of them), `"compositional"` (Winoground,
+            ARO, SugarCrepe, CLEVR pairs) or `"downstream"` (zero-shot on several data sets, each with its own prompt).
         data: a source spec (`{"format": ..., "path": ...}`), several named ones (`{"coco": {...}, "flickr": {...}}`),
-            or a path or "format:path@split". For `petri`: the world's folder.
+            or a path or "format:path@split". For `petri`: the world's folder. For `compositional`: a folder with
+            winoground/, aro/, sugarcrepe/, clevr/, or a mapping benchmark -> folder.
         options: `templates` (a name, a file or a list), `class_names` (a file or a list that replaces the source's
             names), `seen_classes` (a file or a list: those and the rest are also measured apart), `chunk`, `name` (what
             reports call the data).
@@ -100,7 +102,9 @@ def retrieval_result(job: Job, source: Any, name: str) -> Result:
     )
 
 
-def zero_shot_results(job: Job, sources: Mapping[str, Any], default_templates: str = "plain") -> list[Result]:
+def zero_shot_results(
+    job: Job, sources: Mapping[str, Any], default_templates: str | Sequence[str] = "plain"
+) -> list[Result]:
     """Classify the pictures of each source; several sources are also measured among all of their classes together."""
     templates = load_templates(job.options.get("templates", default_templates))
     parts = []
@@ -160,10 +164,15 @@ def _compositional(job: Job, data: Mapping[str, Any] | str | Path) -> list[Resul
 
 
 def _downstream(job: Job, data: Mapping[str, Any] | str | Path) -> list[Result]:
-    """Zero-shot on several data sets, each among its own classes; ImageNet with CLIP's 80 templates, others plain."""
+    """Zero-shot on several data sets, each among its own classes and with the prompts of CLIP's paper for it."""
     results = []
     for name, source in open_sources(data, job.options.get("name")).items():
-        results += zero_shot_results(job, {name: source}, "openai" if "imagenet" in name.lower() else "plain")
+        templates = downstream_templates(f"{getattr(source, 'name', '')} {name}")
+        used = job.options.get("templates", templates)
+        found = zero_shot_results(job, {name: source}, templates)
+        for result in found:
+            result.artifacts["prompts"] = used if isinstance(used, str) else list(used)
+        results += found
     return results
 
 

@@ -10,6 +10,24 @@ from clipdistill.errors import UserError, nearest
 PLAIN = ("a photo of a {}.",)
 PETRI = ("a {}", "a picture of a {}")
 NAMES = ("plain", "openai", "petri")
+# One template a data set, CLIP's (2021); a data set's name is looked through for these, in this order.
+DOWNSTREAM = {
+    "imagenet": "openai",
+    "fashionmnist": "a photo of a {}, a type of clothing.",
+    "mnist": 'a photo of the number: "{}".',
+    "usps": 'a photo of the number: "{}".',
+    "svhn": 'a photo of the number: "{}".',
+    "aircraft": "a photo of a {}, a type of aircraft.",
+    "food": "a photo of {}, a type of food.",
+    "pets": "a photo of a {}, a type of pet.",
+    "iiitpet": "a photo of a {}, a type of pet.",
+    "flower": "a photo of a {}, a type of flower.",
+    "dtd": "a photo of a {} texture.",
+    "eurosat": "a centered satellite photo of {}.",
+    "gtsrb": 'a zoomed in photo of a "{}" traffic sign.',
+    "country211": "a photo i took in {}.",
+    "sst2": "a {} review of a movie.",
+}
 
 
 def load_templates(name: str | Path | Sequence[str]) -> tuple[str, ...]:
@@ -39,6 +57,15 @@ def load_templates(name: str | Path | Sequence[str]) -> tuple[str, ...]:
             f"templates: '{name}' is neither a file nor one of {', '.join(NAMES)}.{nearest(str(name), NAMES)}"
         )
     return _checked(read_lines(path, "templates"), str(path))
+
+
+def downstream_templates(name: str) -> str | tuple[str, ...]:
+    """Return what `load_templates` takes for a data set by its name: its own template, or "plain"."""
+    plain = "".join(letter for letter in name.lower() if letter.isalnum())
+    for part, template in DOWNSTREAM.items():
+        if part in plain:
+            return template if template in NAMES else (template,)
+    return "plain"
 
 
 def load_class_names(value: str | Path | Sequence[str], expected: int | None = None) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from clipdistill.data import open_source
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError, nearest
 from clipdistill.evaluate import Result, denoiser_cost, evaluate_suite, is_denoiser, model_cost, retrieval_examples
-from clipdistill.evaluate.compositional import benchmark_folders
+from clipdistill.evaluate.compositional import read_benchmarks
 from clipdistill.evaluate.sources import open_sources
 from clipdistill.evaluate.suites import OPTIONS, SUITES
 from clipdistill.evaluate.templates import load_class_names, load_templates
@@ -164,7 +164,7 @@ def open_evaluation(recipe: Recipe, index: int) -> Any | None:
         if spec.suite == "petri":
             return open_petri_test(data)
         if spec.suite == "compositional":
-            benchmark_folders(data)
+            read_benchmarks(data)
             return None
         sources = list(open_sources(data).values())
         for source in sources:

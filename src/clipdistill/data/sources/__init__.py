@@ -43,6 +43,7 @@ FORMATS: dict[str, Callable[..., Source]] = {
     "cifar10": _format("cifar", "open_cifar10"),
     "cifar100": _format("cifar", "open_cifar100"),
     "arrays": _format("arrays", "open_arrays"),
+    "torchvision": _format("torchvision", "open_torchvision"),
 }
 
 

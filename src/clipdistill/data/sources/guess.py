@@ -10,11 +10,17 @@ from typing import Any
 from clipdistill.data.sources.base import IMAGE_SUFFIXES, existing
 from clipdistill.errors import UserError
 
-KNOWN = ("csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "cifar10", "cifar100")
+KNOWN = (
+    "csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "cifar10", "cifar100",
+    "torchvision",
+)  # fmt: skip
 
 
 def parse_shorthand(text: str) -> dict[str, Any]:
-    """Read "format:path@split"; format and split may be left out. A path that exists as it stands is never cut."""
+    """Read "format:path@split"; format and split may be left out. A path that exists as it stands is never cut.
+
+    "torchvision:FOLDER/NAME@split" names the folder and torchvision's class.
+    """
     spec: dict[str, Any] = {}
     head, colon, rest = text.partition(":")
     if colon and (head in KNOWN or head == "arrays") and not os.path.exists(text):
@@ -23,6 +29,9 @@ def parse_shorthand(text: str) -> dict[str, Any]:
     if at and "/" not in split and not os.path.exists(os.path.expanduser(text)):
         spec["split"], text = split, path
     spec["path"] = text
+    if spec.get("format") == "torchvision":
+        folder, _, spec["dataset"] = text.rpartition("/")
+        spec["path"] = folder or "."
     return spec if "format" in spec else {**guess_format(text), **spec}
 
 

@@ -2,63 +2,109 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from clipdistill.errors import UserError, nearest
-from clipdistill.evaluate.compositional.aro import aro
+from clipdistill.evaluate.compositional.aro import aro, overall
 from clipdistill.evaluate.compositional.captions import clevr, sugarcrepe
-from clipdistill.evaluate.compositional.groups import DualEncoderMatcher, Group, Matcher, Picture
+from clipdistill.evaluate.compositional.groups import DualEncoderMatcher, Group, Matcher, Part, Picture
+from clipdistill.evaluate.compositional.order import ORDERS
+from clipdistill.evaluate.compositional.pictures import check_pictures
 from clipdistill.evaluate.compositional.winoground import winoground
 from clipdistill.evaluate.results import Progress, Result
 
-BENCHMARKS: dict[str, Callable[..., Any]] = {
+BENCHMARKS: dict[str, Callable[[str | Path], list[Part]]] = {
     "winoground": winoground,
     "aro": aro,
     "sugarcrepe": sugarcrepe,
     "clevr": clevr,
 }
+ORDER_SIGNS = [f"{name}/{file}" for name, official in ORDERS.items() for file in (f"{name}_order.json", official)]
+# What tells a benchmark's own folder: a file or folder in it.
+SIGNS = {
+    "winoground": ("examples.jsonl", "data/examples.jsonl"),
+    "aro": ("visual_genome_relation.json", "visual_genome_attribution.json", *ORDER_SIGNS),
+    "sugarcrepe": ("swap_obj.json", "data/swap_obj.json"),
+    "clevr": ("scenes",),
+}
 
-__all__ = [
-    "BENCHMARKS", "DualEncoderMatcher", "Group", "Matcher", "Picture", "benchmark_folders", "evaluate_compositional",
-]  # fmt: skip
+__all__ = ["BENCHMARKS", "DualEncoderMatcher", "Group", "Matcher", "Part", "Picture", "evaluate_compositional",
+           "read_benchmarks"]  # fmt: skip
 
 
 def evaluate_compositional(
     matcher: Matcher, data: Mapping[str, Any] | str | Path, progress: Progress | None = None
 ) -> list[Result]:
-    """Run the benchmarks of a folder (winoground/, aro/, sugarcrepe/, clevr/) or a mapping benchmark -> folder.
+    """Score every benchmark that `data` names; all files are read and all pictures looked at before the first score.
+
+    Args:
+        matcher: scores pictures against captions.
+        data: see `read_benchmarks`.
+        progress: called as `progress(what, done, total)`.
 
     Raises:
-        UserError: none is there, an unknown name, or a benchmark that can't be read.
+        UserError: no benchmark, one that can't be read, or a picture that is missing or broken: an incomplete
+            benchmark isn't scored.
     """
-    results: list[Result] = []
-    for name, path in benchmark_folders(data).items():
-        found = BENCHMARKS[name](matcher, path, progress)
-        results += found if isinstance(found, list) else [found]
-    return results
+    parts = read_benchmarks(data)
+    past = [check_pictures(part.groups, part.how, progress) for part in parts]
+    results = []
+    for part, sticking_out in zip(parts, past, strict=True):
+        metrics, artifacts = part.measure(part.groups, matcher.scores(part.groups, progress))
+        if sticking_out:
+            artifacts = artifacts | {"boxes_past_the_edge": sticking_out}
+        results.append(Result(part.evaluator, part.data, len(part.groups), metrics, artifacts))
+    return [*overall(results), *results]
 
 
-def benchmark_folders(data: Mapping[str, Any] | str | Path) -> dict[str, Path]:
-    """The benchmarks that `evaluate_compositional` would run, by name.
+def read_benchmarks(data: Mapping[str, Any] | str | Path) -> list[Part]:
+    """Read the annotations of every benchmark that `data` names, without opening a picture.
+
+    Args:
+        data: a folder with winoground/, aro/, sugarcrepe/, clevr/ (some of them), one of these folders itself, or a
+            mapping benchmark -> folder. `{"path": FOLDER}` is that folder.
 
     Raises:
-        UserError: none is there, an unknown name, or a folder that isn't there.
+        UserError: none is there, an unknown name, or annotations that can't be used.
     """
-    if isinstance(data, Mapping) and set(data) <= {"path", "format"} and "path" in data:
+    if isinstance(data, Mapping) and "path" in data and set(data) <= {"path", "format"}:
         data = data["path"]
-    if not isinstance(data, Mapping):
-        root = Path(data)
-        data = {name: root / name for name in BENCHMARKS if (root / name).is_dir()}
-        if not data:
-            raise UserError(f"data: {root} holds no benchmark; make one of {', '.join(f'{n}/' for n in BENCHMARKS)}")
-    for name, path in data.items():
+    found = _named(data) if isinstance(data, Mapping) else _in_folder(data)
+    return [part for name, folder in found.items() for part in BENCHMARKS[name](folder)]
+
+
+def _named(data: Mapping[str, Any]) -> dict[str, Path]:
+    found = {}
+    for name, value in data.items():
         if name not in BENCHMARKS:
             raise UserError(
                 f"data: '{name}' is no compositional benchmark; there are {', '.join(BENCHMARKS)}."
                 f"{nearest(name, BENCHMARKS)}"
             )
-        if not Path(path).is_dir():
-            raise UserError(f"data: {path} is no folder; give the one that holds the files of '{name}'")
-    return {name: Path(path) for name, path in data.items()}
+        folder = value.get("path") if isinstance(value, Mapping) else value
+        if not isinstance(folder, str | Path) or not str(folder):
+            raise UserError(f"data: {name}: is {value!r}; give the benchmark's folder, such as {name}: data/{name}")
+        found[name] = _folder(folder)
+    if not found:
+        raise UserError(f"data: names no benchmark; there are {', '.join(BENCHMARKS)}")
+    return found
+
+
+def _in_folder(data: str | Path) -> dict[str, Path]:
+    root = _folder(data)
+    found = {name: root / name for name in BENCHMARKS if (root / name).is_dir()}
+    if not found:
+        found = {name: root for name, signs in SIGNS.items() if any((root / sign).exists() for sign in signs)}
+    if not found:
+        raise UserError(f"data: {root} holds no benchmark; make one of {', '.join(f'{n}/' for n in BENCHMARKS)}")
+    return found
+
+
+def _folder(path: str | Path) -> Path:
+    folder = Path(os.path.expandvars(os.path.expanduser(str(path))))
+    if not folder.is_dir():
+        raise UserError(f"data: {folder}: no such folder; it should hold {', '.join(f'{n}/' for n in BENCHMARKS)}")
+    return folder

@@ -1,15 +1,18 @@
-"""ARO (2023): VG-Relation, VG-Attribution and the order tasks."""
+"""ARO (2023): VG-Relation and VG-Attribution, each case a box of a picture; its order tasks are in order.py."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from clipdistill.evaluate.compositional.captions import by_tag, read_order
-from clipdistill.evaluate.compositional.groups import Group, Matcher, Picture, need_pictures, read_json, wins
-from clipdistill.evaluate.results import Progress, Result
+from clipdistill.evaluate.compositional.groups import Group, Measure, Part, Picture, wins
+from clipdistill.evaluate.compositional.order import order_parts
+from clipdistill.evaluate.compositional.pictures import need_pictures
+from clipdistill.evaluate.compositional.rows import json_rows
+from clipdistill.evaluate.results import Result
 
 HOW = "put visual_genome_relation.json, visual_genome_attribution.json and the unpacked vgr_vga_images.zip there"
 MIN_CASES = 25  # attribute pairs with fewer are dropped, as in the authors' scorer
@@ -39,15 +42,21 @@ next to, walking through, with, working in, working on, worn on, wrapped around,
 
 
 def read_aro(folder: str | Path, part: str) -> list[Group]:
-    """Read visual_genome_{relation|attribution}.json; pictures are cut to the case's box. Caption 0 is the true one."""
+    """Read visual_genome_{relation|attribution}.json; pictures are cut to the case's box. Caption 0 is the true one.
+
+    Raises:
+        UserError: a file, the pictures, or a row's field is missing or wrong.
+    """
     folder = Path(folder)
-    images = need_pictures(folder / "images", HOW)
     groups = []
-    for number, row in enumerate(read_json(folder / f"visual_genome_{part}.json", HOW)):
-        x, y, w, h = (int(row[f"bbox_{name}"]) for name in "xywh")
-        tag = row["relation_name"] if part == "relation" else "_".join(row["attributes"][:2])
-        picture = Picture(str(images / row["image_path"]), (x, y, x + w, y + h))
-        groups.append(Group((picture,), (row["true_caption"], row["false_caption"]), (tag,), f"{part}/{number}"))
+    for number, row in enumerate(json_rows(folder / f"visual_genome_{part}.json", HOW)):
+        x, y, w, h = (row.number(f"bbox_{name}") for name in "xywh")
+        tag = row.text("relation_name") if part == "relation" else "_".join(row.texts("attributes", 2)[:2])
+        path = folder / "images" / row.text("image_path")
+        picture = Picture(str(path), (x, y, x + w, y + h), row.where("image_path"))
+        captions = (row.text("true_caption"), row.text("false_caption"))
+        groups.append(Group((picture,), captions, (tag,), f"{part}/{number}"))
+    need_pictures(folder / "images", HOW)
     return groups
 
 
@@ -68,21 +77,30 @@ def aro_metrics(groups: Sequence[Group], scores: Sequence[Tensor], min_cases: in
     return metrics | {f"accuracy/{name}": value for name, value in kept.items()}
 
 
-def aro(matcher: Matcher, folder: str | Path, progress: Progress | None = None, name: str = "aro") -> list[Result]:
-    """Score those of ARO's four parts that lie in `folder`; the two of Visual Genome must.
+def _measure(least: int) -> Measure:
+    def measure(groups: Sequence[Group], scores: Sequence[Tensor]) -> tuple[dict[str, float], dict[str, Any]]:
+        return aro_metrics(groups, scores, least), {}
 
-    The first result, called `name`, is those two together: `macro` is the plain mean of theirs (SDS-CLIP's "overall").
-    """
-    folder, results = Path(folder), []
-    for part, least in (("relation", 1), ("attribution", MIN_CASES)):
-        groups = read_aro(folder, part)
-        metrics = aro_metrics(groups, matcher.scores(groups, progress), least)
-        results.append(Result("aro", f"{name}/{part}", len(groups), metrics))
-    both = [result.metrics["macro"] for result in results if "macro" in result.metrics]
-    if len(both) == 2:
-        results.insert(0, Result("aro", name, sum(result.n for result in results), {"macro": sum(both) / 2}))
-    for order in ("coco_order", "flickr30k_order"):
-        if (folder / f"{order}.json").is_file():
-            groups = read_order(folder / f"{order}.json", folder / f"{order}_images")
-            results.append(by_tag("aro", f"{name}/{order}", groups, matcher.scores(groups, progress)))
-    return results
+    return measure
+
+
+def overall(results: Sequence[Result]) -> list[Result]:
+    """The plain mean of VG-Relation's and VG-Attribution's `macro` (SDS-CLIP's "ARO-Overall"), where both were scored."""
+    parts = [one for one in results if one.data in ("aro/relation", "aro/attribution") and "macro" in one.metrics]
+    if len(parts) < 2:
+        return []
+    mean = sum(one.metrics["macro"] for one in parts) / 2
+    return [Result("aro", "aro", sum(one.n for one in parts), {"macro": mean})]
+
+
+def aro(folder: str | Path) -> list[Part]:
+    """Those of ARO's four parts that lie in `folder`; the two of Visual Genome come together."""
+    folder = Path(folder)
+    parts = order_parts(folder)
+    if not parts or any((folder / f"visual_genome_{part}.json").exists() for part in ("relation", "attribution")):
+        visual_genome = [
+            Part("aro", f"aro/{part}", read_aro(folder, part), HOW, _measure(least))
+            for part, least in (("relation", 1), ("attribution", MIN_CASES))
+        ]
+        parts = visual_genome + parts
+    return parts

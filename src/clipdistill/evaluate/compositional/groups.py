@@ -1,11 +1,9 @@
-"""Groups of pictures and captions that a matcher scores against each other."""
+"""Groups of pictures and captions that a matcher scores against each other, and the matcher of a DualEncoder."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -21,17 +19,22 @@ from clipdistill.evaluate.results import Progress
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture file, or the box (left, top, right, bottom, in pixels) cut out of it."""
+    """A picture file, or the box (left, top, right, bottom, in pixels) cut out of it.
+
+    `where` says which file, row and field named it; two pictures are equal whoever named them.
+    """
 
     path: str
     box: tuple[int, int, int, int] | None = None
+    where: str = field(default="", compare=False)
 
     def open(self) -> Image.Image:
-        """Return the RGB picture. Raises UserError when it can't be read."""
+        """Return the RGB picture; what a box has beyond the edge is black. Raises UserError when it can't be read."""
         try:
             image = ImageRef.from_path(self.path).open()
         except BadImage as error:
-            raise UserError(f"compositional: {self.path}: {error}; get the benchmark's pictures again") from None
+            named = f"{self.where}: " if self.where else ""
+            raise UserError(f"compositional: {named}{error}; get the benchmark's pictures again") from None
         return image if self.box is None else image.crop(self.box)
 
 
@@ -43,6 +46,25 @@ class Group:
     captions: tuple[str, ...]
     tags: tuple[str, ...] = ()
     id: str = ""
+
+
+Measure = Callable[[Sequence[Group], Sequence[Tensor]], tuple[dict[str, float], dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A benchmark, or one of its parts, as read and before anything was scored.
+
+    Attributes:
+        evaluator, data: what the Result calls them. how: how to get the pictures and files again.
+        measure: groups and their scores -> metrics and artifacts.
+    """
+
+    evaluator: str
+    data: str
+    groups: list[Group]
+    how: str
+    measure: Measure
 
 
 class Matcher(Protocol):
@@ -87,23 +109,6 @@ class DualEncoderMatcher:
             part = images[start : start + self.batch_size]
             pixels = [apply(image.open() if hasattr(image, "open") else image(), None, view) for image in part]
             yield {"sample": list(range(start, start + len(part))), "image/model": torch.stack(pixels)}
-
-
-def read_json(path: Path, how: str) -> Any:
-    """Return a JSON file's content; UserError with `how` to get it when it's missing or broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"compositional: {path} is missing; {how}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"compositional: {path} can't be read ({error}); {how}") from None
-
-
-def need_pictures(folder: Path, how: str) -> Path:
-    """Return the folder; UserError with `how` to get its pictures when it's missing or empty."""
-    if not folder.is_dir() or not any(folder.iterdir()):
-        raise UserError(f"compositional: {folder} has no pictures; {how}")
-    return folder
 
 
 def wins(scores: Tensor) -> bool:

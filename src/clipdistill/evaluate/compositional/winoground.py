@@ -2,60 +2,63 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from clipdistill.errors import UserError
-from clipdistill.evaluate.compositional.groups import Group, Matcher, Picture, need_pictures, read_json
-from clipdistill.evaluate.results import Progress, Result
+from clipdistill.evaluate.compositional.groups import Group, Part, Picture
+from clipdistill.evaluate.compositional.pictures import need_pictures
+from clipdistill.evaluate.compositional.rows import Row, jsonl_rows, read_json
 
-HOW = "accept the terms of facebook/winoground on the Hugging Face hub, then unpack its data/images.zip there"
+HOW = (
+    "accept the terms of facebook/winoground on the Hugging Face hub, put its data/examples.jsonl there and unpack its "
+    "data/images.zip to images/"
+)
+HARD = "new_tag_assignments.json"
+HARD_HOW = f"take {HARD} of github.com/ajd12342/why-winoground-hard, or remove the file"
 
 
-def read_winoground(folder: str | Path, hard_tags: str | Path | None = None) -> list[Group]:
-    """Read examples.jsonl and images/ of the official release.
+def read_winoground(folder: str | Path) -> list[Group]:
+    """Read examples.jsonl and images/ of the official release, there or in `data/` as the hub has them.
 
-    Args:
-        folder: holds both.
-        hard_tags: JSON of "Why is Winoground hard?" (2022): tag -> ids, or id -> tags. Also `why_hard.json` there.
+    The tags are the collapsed tag, the number of main predicates, and those of "Why is Winoground hard?" (2022) when
+    its new_tag_assignments.json lies beside examples.jsonl; items that it gives no tag are "hard: none".
 
     Raises:
-        UserError: a file, a field or the pictures are missing.
+        UserError: a file, a row's field or the pictures are missing or wrong.
     """
     folder = Path(folder)
-    file = folder / "examples.jsonl"
-    if not file.is_file():
-        raise UserError(f"compositional: {file} is missing; {HOW}")
+    if not (folder / "examples.jsonl").is_file() and (folder / "data" / "examples.jsonl").is_file():
+        folder = folder / "data"
+    rows = list(jsonl_rows(folder / "examples.jsonl", HOW))
     images = need_pictures(folder / "images", HOW)
-    beside = folder / "why_hard.json"
-    hard = _hard(Path(hard_tags) if hard_tags else beside) if hard_tags or beside.is_file() else {}
-    groups = []
-    try:
-        for line in filter(str.strip, file.read_text(encoding="utf-8").splitlines()):
-            row = json.loads(line)
-            preds = int(row["num_main_preds"])
-            tags = (row["collapsed_tag"], f"{preds} main pred{'s' * (preds > 1)}", *hard.get(str(row["id"]), ()))
-            pictures = tuple(_picture(images, str(row[f"image_{k}"])) for k in (0, 1))
-            groups.append(Group(pictures, (row["caption_0"], row["caption_1"]), tags, str(row["id"])))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"compositional: {file}: a line has no valid {error}; {HOW}") from None
-    return groups
+    hard = _hard(folder / HARD) if (folder / HARD).is_file() else None
+    return [_group(row, images, hard) for row in rows]
 
 
-def _picture(folder: Path, name: str) -> Picture:
-    return Picture(str(folder / (name if Path(name).suffix else f"{name}.png")))
+def _group(row: Row, images: Path, hard: dict[str, tuple[str, ...]] | None) -> Group:
+    number, preds = str(row.number("id")), row.number("num_main_preds")
+    tags = [row.text("collapsed_tag"), f"{preds} main pred{'s' * (preds > 1)}"]
+    if hard is not None:
+        tags += hard.get(number) or ("hard: none",)
+    pictures = []
+    for field in ("image_0", "image_1"):
+        name = row.text(field)
+        file = images / (name if Path(name).suffix else f"{name}.png")
+        pictures.append(Picture(str(file), where=row.where(field)))
+    return Group(tuple(pictures), (row.text("caption_0"), row.text("caption_1")), tuple(tags), number)
 
 
-def _hard(path: Path) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for key, values in read_json(path, "give a JSON of tag -> ids").items():
-        for value in values:
-            item, tag = (key, str(value)) if str(key).isdigit() else (str(value), key)
-            found.setdefault(item, []).append(f"hard: {tag}")
-    return found
+def _hard(path: Path) -> dict[str, tuple[str, ...]]:
+    """id -> tags, from the authors' JSON object of id -> list of tags."""
+    content = read_json(path, HARD_HOW)
+    if not isinstance(content, dict):
+        raise UserError(f"compositional: {path} holds no JSON object of id -> list of tags; {HARD_HOW}")
+    row = Row(path, "the object", content, HARD_HOW)
+    return {key: tuple(f"hard: {tag}" for tag in row.texts(key, 0)) for key in content}
 
 
 def winoground_metrics(scores: Sequence[Tensor]) -> dict[str, float]:
@@ -76,15 +79,16 @@ def winoground_metrics(scores: Sequence[Tensor]) -> dict[str, float]:
     return {name: value / max(1, len(scores)) for name, value in totals.items()}
 
 
-def winoground(
-    matcher: Matcher, folder: str | Path, progress: Progress | None = None, name: str = "winoground"
-) -> Result:
-    """Score Winoground; `metrics` has text, image, group; and each of these by tag as "text/Relation"."""
-    groups = read_winoground(folder)
-    scores = matcher.scores(groups, progress)
+def measure_winoground(groups: Sequence[Group], scores: Sequence[Tensor]) -> tuple[dict[str, float], dict[str, Any]]:
+    """`winoground_metrics` of all items, and of each tag's as "text/Relation"; how many items a tag has."""
     metrics, counts = winoground_metrics(scores), {}
     for tag in sorted({tag for group in groups for tag in group.tags}):
         part = [s for s, group in zip(scores, groups, strict=True) if tag in group.tags]
         counts[tag] = len(part)
         metrics |= {f"{key}/{tag}": value for key, value in winoground_metrics(part).items()}
-    return Result("winoground", name, len(groups), metrics, {"counts": counts})
+    return metrics, {"counts": counts}
+
+
+def winoground(folder: str | Path) -> list[Part]:
+    """The one part of Winoground."""
+    return [Part("winoground", "winoground", read_winoground(folder), HOW, measure_winoground)]
