@@ -70,7 +70,8 @@ def _said(word: str, draws: Draws) -> str:
     return _SAID[word][draws.integer(len(_SAID[word]))]
 
 
-def _where(thing: Thing, draws: Draws) -> str:
+def where(thing: Thing) -> str:
+    """Return "in the top left", "at the left", "in the middle" and so on."""
     name = region(thing)
     if name == "centre":
         return "in the middle"
@@ -92,7 +93,7 @@ def _alone(scene: Scene, draws: Draws) -> str | None:
 
 def _alone_placed(scene: Scene, draws: Draws) -> str | None:
     detail, thing = draws.integer(3), scene.things[0]
-    text = f"{_opening(draws)}{phrase(thing, detail != 1, detail != 2)} {_where(thing, draws)}"
+    text = f"{_opening(draws)}{phrase(thing, detail != 1, detail != 2)} {where(thing)}"
     return text + _ground(scene, draws, 0.6)
 
 
@@ -137,4 +138,4 @@ def _counted(scene: Scene, draws: Draws) -> str | None:
 
 def _placed(scene: Scene, draws: Draws) -> str | None:
     a, b = _shuffled(scene, draws)[:2]
-    return f"{_opening(draws)}{_some(a, draws, 0.4)} {_where(a, draws)} and {_some(b, draws, 0.4)} {_where(b, draws)}"
+    return f"{_opening(draws)}{_some(a, draws, 0.4)} {where(a)} and {_some(b, draws, 0.4)} {where(b)}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import count as count_from
 from pathlib import Path
 
-from clipdistill.petri.captions import phrase
+from clipdistill.petri.captions import phrase, where
 from clipdistill.petri.draws import Draws, stream
 from clipdistill.petri.scenes import Scene, SceneRules, draw_pair_scene, relation
 from clipdistill.petri.splits import split_of
@@ -105,11 +105,15 @@ def write_aro(folder: Path, rules: SceneRules, seed: int, count: int, size: int)
 
 
 def pair_captions(scene: Scene, count: int = 5) -> tuple[str, ...]:
-    """Return `count` distinct captions that each state both colours, both shapes and the relation; at most 8."""
+    """Return `count` distinct captions that each state both colours, both shapes and how they lie; at most 16.
+
+    Half of the possible ones say the relation ("left of"), half where each thing is ("at the left").
+    """
     a, b = scene.things
     texts = []
     for opening in ("", "a picture of ", "there is ", "we see "):
         for x, y in ((a, b), (b, a)):
             texts.append(f"{opening}{phrase(x)} {relation(x, y)} {phrase(y)}")
+            texts.append(f"{opening}{phrase(x)} {where(x)} and {phrase(y)} {where(y)}")
     order = Draws(stream("pair captions", scene.grain, scene.key())).order(len(texts))
     return tuple(texts[i] for i in order[:count])

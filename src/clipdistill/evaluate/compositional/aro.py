@@ -85,7 +85,7 @@ def _measure(least: int) -> Measure:
 
 
 def overall(results: Sequence[Result]) -> list[Result]:
-    """The plain mean of VG-Relation's and VG-Attribution's `macro` (SDS-CLIP's "ARO-Overall"), where both were scored."""
+    """The plain mean of VG-Relation's and VG-Attribution's `macro` (SDS-CLIP's "ARO-Overall"), where both are there."""
     parts = [one for one in results if one.data in ("aro/relation", "aro/attribution") and "macro" in one.metrics]
     if len(parts) < 2:
         return []
