@@ -63,6 +63,9 @@ class DataSpec(Strict):
     """Where the training pairs come from."""
 
     train: list[SourceSpec] = Field(min_length=1)
+    seed: int | None = Field(
+        None, description="of the draws by `count`; none = the recipe's. Set, stores serve any seed"
+    )
     augment: AugmentSpec = AugmentSpec()
     workers: int = Field(1, ge=0, description="processes that decode pictures")
     max_bad_share: float = Field(0.01, ge=0, le=1, description="stop when more than this share can't be read")

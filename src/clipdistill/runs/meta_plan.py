@@ -19,7 +19,7 @@ from clipdistill.errors import UserError
 from clipdistill.models.regions import open_provider
 from clipdistill.models.token_embeddings import token_embeddings
 from clipdistill.recipe import MetaSpec
-from clipdistill.runs.meta_teacher import ANNOTATIONS, max_regions, meta_loader, meta_task
+from clipdistill.runs.meta_teacher import ANNOTATIONS, max_regions, meta_loader, meta_task, taken_teacher
 from clipdistill.runs.wiring import Parts
 from clipdistill.stores.encoder import Encoder, evaluating
 from clipdistill.stores.region_cache import write_block
@@ -47,7 +47,8 @@ def make_meta_plan(parts: Parts, out: Path, captions: int) -> MetaPlan:
         captions: of the whole data.
 
     Raises:
-        UserError: the teacher's batch is larger than the data; a provider without its weights.
+        UserError: the teacher's batch is larger than the data; a provider without its weights; a teacher on another
+            base.
     """
     metas = {state.index: state.spec.meta for state in parts.teachers if state.spec.meta is not None}
     spec = parts.recipe.regions
@@ -55,6 +56,7 @@ def make_meta_plan(parts: Parts, out: Path, captions: int) -> MetaPlan:
         return MetaPlan()
     ((index, meta),) = metas.items()
     width, samples = int(parts.student.embed_dim), len(parts.mixture)
+    taken_teacher(meta, parts.student)  # a wrong one is known now rather than after the regions
     if meta.run is None and meta.train.batch_size > samples:
         raise UserError(
             f"`teachers.{index}.meta.train.batch_size` is {meta.train.batch_size} and the data has {samples} samples; "

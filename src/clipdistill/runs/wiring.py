@@ -77,7 +77,7 @@ def open_mixture(recipe: Recipe) -> Mixture:
                 "samples; lower it"
             )
         parts.append((source, spec.count))
-    return Mixture(parts, seed=recipe.seed)
+    return Mixture(parts, seed=recipe.seed if recipe.data.seed is None else recipe.data.seed)
 
 
 def augment_plan(recipe: Recipe) -> AugmentPlan:
