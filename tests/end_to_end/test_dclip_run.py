@@ -159,7 +159,7 @@ def test_mistakes_are_said_before_the_work(command: Command, dclip: Path, tmp_pa
     assert "trains no meta-teacher" in complaint("teachers.0.meta.task.method=clip_kd")
     assert "`teachers.0.meta.epoch` is 9" in complaint("teachers.0.meta.epoch=9")
     assert "heads" in complaint("teachers.0.meta.task.heads=many")
-    assert "two of them are meta-teachers" in complaint("teachers.1.meta.train.epochs=1")
+    assert "two of them are meta-teachers" in complaint("teachers=[{meta: {train: {}}}, {meta: {train: {}}}]")
     assert "provider" in complaint("regions.provider=yollo")
     assert not (tmp_path / "run").exists()
 
@@ -185,8 +185,6 @@ def test_a_study_runs_what_is_missing_and_reports_on_all(
     before = (runs[0] / "evaluation.json").stat().st_mtime_ns
     said = command(*study)
     assert said.code == 0, said.err[-3000:]
-    times = [(run / "evaluation.json").stat().st_mtime_ns for run in runs]
-    assert times[0] == before and (out / "report.md").is_file()
-    assert command(*study).code == 0
-    assert [(run / "evaluation.json").stat().st_mtime_ns for run in runs] == times
+    assert (runs[0] / "evaluation.json").stat().st_mtime_ns == before
+    assert (runs[1] / "evaluation.json").is_file() and (out / "report.md").is_file()
     assert "differ: train.max_steps" in command(*study[:4], "--set", "train.max_steps=1", "--out", out).complaint()
