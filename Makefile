@@ -57,6 +57,8 @@ bench: setup
 	$(BIN)/python benchmarks/open_clip_loop.py
 	$(BIN)/python benchmarks/retrieval_metrics.py
 	$(BIN)/python benchmarks/petri_render.py
+	$(BIN)/python benchmarks/dclip_step.py
+	$(BIN)/python benchmarks/region_caching.py
 
 pictures: setup
 	$(BIN)/python docs/make_pictures.py

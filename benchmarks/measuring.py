@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import statistics
 import tempfile
 import time
@@ -72,13 +73,13 @@ def show(title: str, rows: list[tuple[str, dict[str, float], str]], facts: dict[
 
 
 @contextmanager
-def small_world(images: int, image_size: int) -> Iterator[Path]:
+def small_world(images: int, image_size: int, formats: tuple[str, ...] = ("karpathy",)) -> Iterator[Path]:
     """A petri world in a temporary folder that goes away with the block."""
     from clipdistill.petri import write_world
 
     with tempfile.TemporaryDirectory() as folder:
         world = Path(folder) / "world"
-        write_world(world, images=images, val=1, test=1, image_size=image_size, formats=("karpathy",))
+        write_world(world, images=images, val=1, test=1, image_size=image_size, formats=formats)
         yield world
 
 
@@ -100,6 +101,21 @@ def recipe_for(world: Path, batch_size: int, method: str = "contrastive", **trai
 def clock(kind: str) -> Callable[[], float]:
     """`wall`, or `cpu`: the processor time of this process alone, which neighbours on a shared machine disturb less."""
     return time.process_time if kind == "cpu" else time.perf_counter
+
+
+def peak_mb(device: str) -> float:
+    """Peak memory in MB: what the GPU's allocator held since its counter was reset, else this process's.
+
+    On Linux the latter is VmHWM, which begins anew with each program. `ru_maxrss` doesn't: a child starts with its
+    parent's.
+    """
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / 2**20
+    try:
+        line = next(one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def wait(device: str) -> None:

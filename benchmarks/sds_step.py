@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 os.environ.setdefault("CLIPDISTILL_QUIET", "1")
 
 import torch
-from measuring import machine, show, summary, wait
+from measuring import machine, peak_mb, show, summary, wait
 
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.gradient_cache import backward
@@ -51,13 +50,6 @@ def stable_diffusion_v1(dtype: torch.dtype, device: str) -> DiffusionTeacher:
     model = DiffusionTeacher(unet, text, inner, scheduler, vae, name="Stable Diffusion v1's shape")
     model.vae = None
     return model
-
-
-def peak_mb(device: str) -> float:
-    """Peak memory: the GPU's since its counter was reset, else this process's so far."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from clipdistill.errors import UserError
-from clipdistill.evaluate.retrieval import ranks_from_similarity, ranks_from_tiles, retrieval_metrics, retrieval_ranks
+from clipdistill.evaluate.retrieval import (
+    fold_metrics,
+    ranks_from_similarity,
+    ranks_from_tiles,
+    retrieval_metrics,
+    retrieval_ranks,
+)
 
 
 def brute_ranks(scores, owner):
@@ -114,3 +120,38 @@ def test_half_precision_embeddings_are_read_without_losing_more():
     owner = torch.arange(40)
     noisy = (image + 0.5 * torch.randn(40, 32, generator=generator)).half()
     assert retrieval_metrics(image, noisy, owner) == retrieval_metrics(image.double(), noisy.double(), owner)
+
+
+@pytest.mark.parametrize(("images", "sizes"), [(20, [4] * 5), (22, [5, 5, 4, 4, 4])])
+def test_folds_equal_a_brute_force_over_each_part_alone(images, sizes):
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randn(images, 6, generator=generator, dtype=torch.float64)
+    owner = torch.randint(0, images, (3 * images,), generator=generator)  # in no order
+    owner[:images] = torch.arange(images)
+    text = image[owner] + 1.5 * torch.randn(len(owner), 6, generator=generator, dtype=torch.float64)
+    found = fold_metrics(image, text, owner, 5, chunk=3)
+    first = 0
+    for size, part in zip(sizes, found, strict=True):
+        texts = [m for m in range(len(owner)) if first <= owner[m] < first + size]
+        scores = torch.tensor(
+            [
+                [float(torch.cosine_similarity(image[n], text[m], dim=0)) for m in texts]
+                for n in range(first, first + size)
+            ]
+        )
+        to_image, to_text = brute_ranks(scores, owner[texts] - first)
+        for k in (1, 5, 10):
+            assert part[f"text_to_image/recall@{k}"] == pytest.approx(sum(r <= k for r in to_image) / len(to_image))
+            assert part[f"image_to_text/recall@{k}"] == pytest.approx(sum(r <= k for r in to_text) / len(to_text))
+        assert part["text_to_image/map"] == pytest.approx(sum(1 / r for r in to_image) / len(to_image))
+        first += size
+    assert found[0] != retrieval_metrics(image, text, owner)
+
+
+def test_folds_that_cannot_be_made_are_refused():
+    eye = torch.eye(4)
+    for folds in (1, 5):
+        with pytest.raises(UserError, match=f"`folds` is {folds}, with 4 pictures"):
+            fold_metrics(eye, eye, torch.arange(4), folds)
+    with pytest.raises(UserError, match="pictures 2 to 3, one of 2 folds, have no captions"):
+        fold_metrics(eye, eye, torch.tensor([0, 0, 1, 1]), 2)

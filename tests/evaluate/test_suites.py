@@ -54,6 +54,17 @@ def test_several_named_sources_and_a_count(model, world):
         open_sources({**karpathy(world), "count": 9})
 
 
+def test_folds_are_measured_beside_the_whole_and_averaged(model, world):
+    whole, folded = evaluate_suite(model, "retrieval", karpathy(world), options={"folds": 3, "name": "coco"})
+    assert [whole.data, folded.data] == ["coco", "coco, 3 folds"] and whole.n == folded.n == 3
+    parts = folded.artifacts["folds"]
+    assert len(parts) == 3 and folded.metrics["image_to_text/map"] == sum(p["image_to_text/map"] for p in parts) / 3
+    assert len(whole.artifacts["bad"]) == 1 and not folded.artifacts["bad"]  # counted once
+    assert model.texts_seen.count("a red wall") == 1  # embedded once
+    with pytest.raises(UserError, match="`folds` is 9; give a number from 2 to 4"):
+        evaluate_suite(model, "retrieval", karpathy(world), options={"folds": 9})
+
+
 def test_class_names_and_templates_change_the_prompts(model, world):
     data = {"format": "imagefolder", "path": str(world / "zero_shot" / "seen")}
     right = evaluate_suite(model, "zero_shot", data, options={"name": "walls", "templates": "openai"})

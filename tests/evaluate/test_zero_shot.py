@@ -16,6 +16,12 @@ def test_openai_ensemble_has_80_templates_each_with_one_hole():
     assert "a bad photo of a {}." in templates and "a tattoo of the {}." in templates
 
 
+def test_dclips_prompts_are_the_papers():
+    assert load_templates("dclip") == ("This is a photo of a {}",)
+    assert load_templates("dclip_cifar10") == ("a photo of a {}",)
+    assert load_templates("dclip_cifar100") == ("a photo of a {}, a type or organism",)
+
+
 def test_templates_from_a_file_with_byte_order_mark_and_windows_line_ends(tmp_path):
     path = tmp_path / "prompts.txt"
     path.write_bytes(b"\xef\xbb\xbfa sketch of {}\r\n\r\nmy {}\r\n")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from html.parser import HTMLParser
 
@@ -145,6 +146,29 @@ def test_confusion_is_summed_over_seeds_and_its_mistakes_are_named(make_run):
     assert [axis.get_title(loc="left") for axis in figure.axes] == ["teacher", "control", "student"]
     to_svg(figure)
     assert confusion_figure(group, "elsewhere") is None
+
+
+def test_a_hundred_classes_are_named_and_no_name_covers_another(make_run):
+    run = make_run(control=None)
+    path = run / "evaluation.json"
+    found = json.loads(path.read_text())
+    names = [f"class_number_{k}" for k in range(100)]
+    counts = [[3 * (i == j) + (j == (i + 7) % 100) for j in range(100)] for i in range(100)]
+    for one in found["models"].values():
+        one["results"][1]["artifacts"] |= {"classes": names, "confusion": counts}
+    path.write_text(json.dumps(found))
+    (group,) = build_groups([read_run(run)])
+    figure = confusion_figure(group, "pets")
+    figure.canvas.draw()
+    teacher, student = (axis for axis in figure.axes if axis.get_title(loc="left") in ("teacher", "student"))
+    assert teacher.get_window_extent().y0 > student.get_window_extent().y1  # one under the other
+    for labels, low, high in ((student.get_yticklabels(), "y0", "y1"), (student.get_xticklabels(), "x0", "x1")):
+        assert [label.get_text() for label in labels] == names
+        boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: getattr(box, low))
+        overlap = [getattr(a, high) - getattr(b, low) for a, b in zip(boxes, boxes[1:], strict=False)]
+        assert max(overlap) <= 1  # pixel
+    assert figure.get_size_inches()[0] < 11.5
+    to_svg(figure)
 
 
 def test_terminal_table_holds_the_numbers(make_run):

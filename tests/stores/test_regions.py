@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -115,6 +119,75 @@ def test_two_ranks_write_one_store(
     parts = cache_regions(model, mixture, Fixed(), tmp_path / "parts", rank=1, world_size=2)
     assert whole is not None and parts is not None
     assert np.array_equal(whole.features, parts.features) and whole.ids == parts.ids
+
+
+def test_a_second_run_waits_for_the_first_and_finds_its_work_done(
+    model: Any, mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, waiting = threading.Event(), threading.Event()
+    monkeypatch.setattr(region_cache, "print", lambda *_, **__: waiting.set(), raising=False)
+
+    class Slow(Fixed):
+        asked = 0
+
+        def find(self, images: Any) -> list[Found]:
+            self.asked += len(images)
+            begun.set()
+            assert waiting.wait(60)
+            return super().find(images)
+
+    slow, idle, found = Slow(), Slow(), {}
+    first = threading.Thread(target=lambda: found.update(a=cache_regions(model, mixture, slow, tmp_path / "store")))
+    second = threading.Thread(target=lambda: found.update(b=cache_regions(model, mixture, idle, tmp_path / "store")))
+    first.start()
+    assert begun.wait(60)
+    second.start()
+    first.join()
+    second.join()
+    assert slow.asked == len(mixture) and idle.asked == 0
+    assert found["a"].ids == found["b"].ids == mixture.ids
+
+
+def test_class_names_are_part_of_the_annotations(model: Any, mixture: Mixture, tmp_path: Path) -> None:
+    cache_regions(model, mixture, None, tmp_path / "store")
+
+    class Renamed:
+        ids, sources = mixture.ids, mixture.sources
+
+        def __len__(self) -> int:
+            return len(mixture)
+
+        def fingerprint(self) -> str:
+            return mixture.fingerprint()
+
+        def __getitem__(self, row: int) -> Any:
+            sample = mixture[row]
+            assert sample.regions is not None
+            regions = dataclasses.replace(sample.regions, labels=tuple(f"not {n}" for n in sample.regions.labels))
+            return dataclasses.replace(sample, regions=regions)
+
+    with pytest.raises(UserError, match="the provider differ"):
+        cache_regions(model, Renamed(), None, tmp_path / "store")  # type: ignore[arg-type]
+
+
+def test_weights_that_yolo_fetched_by_name_are_told_apart_by_their_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = tmp_path / "weights" / "yolov8x.pt"
+    fetched.parent.mkdir()
+    monkeypatch.setitem(
+        sys.modules, "ultralytics", SimpleNamespace(YOLO=lambda _: SimpleNamespace(ckpt_path=str(fetched)))
+    )
+    keys = []
+    for content in (b"one", b"another", b"one"):
+        fetched.write_bytes(content)
+        keys.append(open_provider({"provider": "yolo"}).key)
+    assert keys[0] == keys[2] != keys[1]
+    keys.append(open_provider({"provider": "yolo", "weights": str(fetched)}).key)
+    assert keys[3] == keys[0]
+    fetched.unlink()
+    with pytest.raises(UserError, match="`weights`: yolov8x.pt was opened from no file"):
+        open_provider({"provider": "yolo"})
 
 
 def test_other_regions_are_refused(model: Any, mixture: Mixture, tmp_path: Path) -> None:

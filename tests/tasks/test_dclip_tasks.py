@@ -13,9 +13,10 @@ from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.gradient_cache import backward
 from clipdistill.errors import UserError
 from clipdistill.models import create_model
+from clipdistill.models.meta_teacher import region_inputs
 from clipdistill.objectives.cosine import cosine_distance
 from clipdistill.objectives.itm import hard_negatives, matching_loss
-from clipdistill.tasks import DCLIP, DCLIPTeacher
+from clipdistill.tasks import DCLIP, DCLIPTeacher, dclip_teacher
 
 ALONE = Ranks.current()
 WIDTH = 8
@@ -70,6 +71,39 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(weights: dict[str, f
         found.append(([p.grad for p in task.parameters() if p.grad is not None], terms))
     assert found[0][0]
     torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_mismatches_attend_a_few_at_a_time_with_the_gradient_of_all_at_once(
+    variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, rows = [], []
+    for limit in (6, 4):
+        monkeypatch.setattr(dclip_teacher, "ITM_ROWS", limit)
+        task = meta_task({"task": 1.0, "itm": 0.5}, variant=variant)
+        rows.clear()
+        task.student.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
+        torch.manual_seed(5)  # of the hard negatives
+        terms = backward(task, {"sample": torch.arange(6)}, ALONE, 2)
+        found.append(([p.grad for p in task.parameters() if p.grad is not None], terms))
+    assert len(found[0][0]) > 10
+    torch.testing.assert_close(found[0], found[1])
+    assert max(rows) == 4  # never the whole batch of 6
+
+
+def test_matching_by_hand_true_pairs_against_the_drawn_captions() -> None:
+    task = meta_task({"itm": 1.0})
+    features = task.encode({"sample": torch.arange(3)})
+    torch.manual_seed(5)
+    other = hard_negatives(features["image"], features["text"], 20.0)
+    torch.manual_seed(5)
+    loss = task.batch_losses(features)["itm"]
+    given = FakeInputs().targets({"sample": torch.arange(3)})
+    swapped = {k: v[other] if k in ("tokens", "token_mask", "text") else v for k, v in given.items()}
+    head, teacher = task.student.itm_head, task.student
+    logits = [head(nn.functional.normalize(teacher(*region_inputs(one)), dim=-1)) for one in (given, swapped)]
+    right, wrong = (one.log_softmax(dim=1) for one in logits)
+    assert loss.item() == pytest.approx(-(right[:, 1].sum() + wrong[:, 0].sum()).item() / 6)
 
 
 def student_batch(model: Any) -> dict[str, Tensor]:

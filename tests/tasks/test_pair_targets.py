@@ -9,13 +9,14 @@ import torch
 from torch.nn.functional import normalize
 
 from clipdistill.data import Mixture, open_source
+from clipdistill.errors import UserError
 from clipdistill.models import create_model
-from clipdistill.models.meta_teacher import MetaTeacher
+from clipdistill.models.meta_teacher import MetaTeacher, region_inputs
 from clipdistill.models.regions import open_provider
 from clipdistill.petri import write_world
 from clipdistill.stores.pairs import cache_pairs
 from clipdistill.stores.region_cache import cache_regions
-from clipdistill.tasks.region_teacher import LiveMetaTeacher, RegionInputs
+from clipdistill.tasks.region_teacher import RegionInputs
 from clipdistill.tasks.teacher import StoredTeacher
 
 
@@ -31,7 +32,7 @@ def test_cached_targets_are_the_live_ones_caption_by_caption(variant: str, tmp_p
     meta = MetaTeacher(base.embed_dim, heads=2, variant=variant).eval()  # type: ignore[arg-type]
     store = cache_pairs(meta, base, regions, mixture, tmp_path / "pairs", batch_size=5)
     assert store is not None
-    live = LiveMetaTeacher(meta, RegionInputs(base, regions, mixture.ids, int(regions.meta["max_regions"])))
+    inputs = RegionInputs(base, regions, mixture.ids, int(regions.meta["max_regions"]))
     stored = StoredTeacher(store, mixture.ids)
     sample, caption = torch.tensor([3, 0, 3]), torch.tensor([0, 1, 2])
     texts = [mixture[int(s)].captions[int(c)] for s, c in zip(sample, caption, strict=True)]
@@ -39,7 +40,23 @@ def test_cached_targets_are_the_live_ones_caption_by_caption(variant: str, tmp_p
         "sample": sample, "caption": caption, "view": torch.zeros(3, dtype=torch.int64),
         "text/teacher0": base.tokenizer(texts),
     }  # fmt: skip
-    expected, found = live.targets(batch), stored.targets(batch)
+    seen, found = inputs.targets(batch), stored.targets(batch)
+    with torch.no_grad():
+        expected = {"image": meta(*region_inputs(seen)), "text": seen["text"]}
     for name in ("image", "text"):  # half precision on the disk
         torch.testing.assert_close(found[name], normalize(expected[name], dim=1), atol=1e-3, rtol=0)
     assert not torch.equal(found["image"][0], found["image"][2])  # one picture, two captions
+
+
+def test_targets_of_other_regions_are_refused(tmp_path: Path) -> None:
+    write_world(tmp_path / "world", images=3, val=1, test=1, seed=0, image_size=32, formats=("karpathy",))
+    mixture = Mixture([(open_source(f"karpathy:{tmp_path / 'world' / 'dataset_petri.json'}@train"), None)])
+    base = create_model("petri-tiny-student", seed=0).eval()
+    meta = MetaTeacher(base.embed_dim, heads=2).eval()
+    grid, whole = (
+        cache_regions(base, mixture, open_provider({"provider": name}), tmp_path / name) for name in ("grid", "whole")
+    )
+    assert grid is not None and whole is not None
+    cache_pairs(meta, base, grid, mixture, tmp_path / "pairs")
+    with pytest.raises(UserError, match="the regions"):
+        cache_pairs(meta, base, whole, mixture, tmp_path / "pairs")

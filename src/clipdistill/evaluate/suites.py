@@ -14,12 +14,12 @@ from clipdistill.evaluate.apart import Labelled, measure
 from clipdistill.evaluate.cost import is_denoiser
 from clipdistill.evaluate.embed import Embedded, Encoder, embed_images, embed_texts
 from clipdistill.evaluate.results import Progress, Result
-from clipdistill.evaluate.retrieval import retrieval_metrics
+from clipdistill.evaluate.retrieval import fold_metrics, retrieval_metrics
 from clipdistill.evaluate.sources import captions_of, labels_of, left_out, open_sources
 from clipdistill.evaluate.templates import downstream_templates, load_class_names, load_templates
 from clipdistill.evaluate.zero_shot import class_embeddings, class_prompts
 
-OPTIONS = ("templates", "class_names", "seen_classes", "chunk", "name", "samples", "t_range")
+OPTIONS = ("templates", "class_names", "seen_classes", "chunk", "folds", "name", "samples", "t_range")
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ def evaluate_suite(
             or a path or "format:path@split". For `petri`: the world's folder. For `compositional`: a folder with
             winoground/, aro/, sugarcrepe/, clevr/, or a mapping benchmark -> folder.
         options: `templates` (a name, a file or a list), `class_names` (a file or a list that replaces the source's
-            names), `seen_classes` (a file or a list: those and the rest are also measured apart), `chunk`, `name` (what
-            reports call the data).
+            names), `seen_classes` (a file or a list: those and the rest are also measured apart), `chunk`, `folds`
+            (retrieval is measured in that many parts of the pictures too, and averaged), `name` (what reports call the
+            data).
         progress: called as `progress(what, done, total)`.
 
     Raises:
@@ -86,20 +87,26 @@ def evaluate_suite(
     return SUITES[suite](Job(model, device, batch_size, workers, options or {}, progress), data)
 
 
-def retrieval_result(job: Job, source: Any, name: str) -> Result:
-    """Measure retrieval between the pictures of a source and all of their captions."""
+def retrieval_results(job: Job, source: Any, name: str) -> list[Result]:
+    """Measure retrieval between the pictures of a source and all of their captions; with `folds` in parts of it too."""
     if not any(source[row].captions for row in range(len(source))):
         raise UserError(f"retrieval: {name} has no captions; use the suite zero_shot or a source with captions")
+    folds, chunk = job.options.get("folds"), int(job.options.get("chunk", 2048))
+    if folds is not None and not (isinstance(folds, int) and 2 <= folds <= len(source)):
+        raise UserError(f"retrieval: {name}: `folds` is {folds}; give a number from 2 to {len(source)}, its pictures")
     embedded = job.images(source)
     texts, owner = captions_of(source, embedded.positions)
-    metrics = retrieval_metrics(embedded.features, job.texts(texts), owner, int(job.options.get("chunk", 2048)))
-    return Result(
-        "retrieval",
-        name,
-        len(embedded.positions),
-        metrics,
-        {"texts": len(texts), "repeated_texts": len(texts) - len(set(texts)), "bad": left_out(source, embedded.bad)},
-    )
+    vectors, bad = job.texts(texts), left_out(source, embedded.bad)
+    metrics = retrieval_metrics(embedded.features, vectors, owner, chunk)
+    facts = {"texts": len(texts), "repeated_texts": len(texts) - len(set(texts)), "bad": bad}
+    results = [Result("retrieval", name, len(embedded.positions), metrics, facts)]
+    if folds is not None:
+        parts = fold_metrics(embedded.features, vectors, owner, folds, chunk)
+        mean = {key: sum(part[key] for part in parts) / folds for key in metrics}
+        # Bad pictures are counted once, with the whole.
+        facts = {"texts": len(texts), "folds": parts, "bad": []}
+        results.append(Result("retrieval", f"{name}, {folds} folds", len(embedded.positions), mean, facts))
+    return results
 
 
 def zero_shot_results(
@@ -123,7 +130,8 @@ def zero_shot_results(
 
 
 def _retrieval(job: Job, data: Mapping[str, Any] | str | Path) -> list[Result]:
-    return [retrieval_result(job, source, name) for name, source in open_sources(data, job.options.get("name")).items()]
+    sources = open_sources(data, job.options.get("name"))
+    return [result for name, source in sources.items() for result in retrieval_results(job, source, name)]
 
 
 def _zero_shot(job: Job, data: Mapping[str, Any] | str | Path) -> list[Result]:
@@ -146,7 +154,7 @@ def _petri(job: Job, data: Mapping[str, Any] | str | Path) -> list[Result]:
         for part in ("seen", "unseen")
         if (world / "zero_shot" / part).is_dir()
     }
-    results = [retrieval_result(job, test, "petri/test")]
+    results = retrieval_results(job, test, "petri/test")
     return results + (zero_shot_results(job, folders, "petri") if folders else [])
 
 

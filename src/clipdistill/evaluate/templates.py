@@ -9,7 +9,6 @@ from clipdistill.errors import UserError, nearest
 
 PLAIN = ("a photo of a {}.",)
 PETRI = ("a {}", "a picture of a {}")
-NAMES = ("plain", "openai", "petri")
 # One template a data set, CLIP's (2021); a data set's name is looked through for these, in this order.
 DOWNSTREAM = {
     "imagenet": "openai",
@@ -28,6 +27,14 @@ DOWNSTREAM = {
     "country211": "a photo i took in {}.",
     "sst2": "a {} review of a movie.",
 }
+NAMED = {
+    "plain": PLAIN,
+    "petri": PETRI,
+    "dclip": ("This is a photo of a {}",),
+    "dclip_cifar10": ("a photo of a {}",),
+    "dclip_cifar100": ("a photo of a {}, a type or organism",),
+}
+NAMES = ("openai", *NAMED)
 
 
 def load_templates(name: str | Path | Sequence[str]) -> tuple[str, ...]:
@@ -35,18 +42,17 @@ def load_templates(name: str | Path | Sequence[str]) -> tuple[str, ...]:
 
     Args:
         name: `"plain"`; `"openai"`, the ensemble of 80 that CLIP (2021) uses for ImageNet, as open_clip
-            carries it; `"petri"`, for the petri world's class names; a text file with one template a line; or the
-            templates themselves.
+            carries it; `"petri"`, for the petri world's class names; `"dclip"`, `"dclip_cifar10"` and
+            `"dclip_cifar100"`, the prompts of DCLIP (2025), section 5.1 and appendix E; a text file with one template a
+            line; or the templates themselves.
 
     Raises:
         UserError: an unknown name, a missing file, no templates, or one without exactly one `{}`.
     """
     if not isinstance(name, str | Path):
         return _checked(tuple(name), "templates")
-    if name == "plain":
-        return PLAIN
-    if name == "petri":
-        return PETRI
+    if str(name) in NAMED:
+        return NAMED[str(name)]
     if name == "openai":
         from open_clip import OPENAI_IMAGENET_TEMPLATES
 

@@ -58,6 +58,7 @@ class MetaTeacher(nn.Module):
         }  # fmt: skip
         self.attention, self.clusters, self.variant = attention, clusters, variant
         self.temperature = pooling_temperature
+        self.base: str | None = None  # fingerprint of the frozen CLIP it was trained on
         if attention in ("bidirectional", "one_way"):
             self.to_regions = CrossAttention(width, heads, rotary)
         if attention == "bidirectional":
@@ -104,9 +105,9 @@ class MetaTeacher(nn.Module):
         half = pool(said, token_mask, _mean(said, token_mask), self.temperature)
         return (normalize(target, dim=-1) + normalize(half, dim=-1)) / 2
 
-    def matching(self, *inputs: Tensor) -> Tensor:
-        """Logits [B, 2] of "belongs together" (column 1) for the inputs of `forward`."""
-        logits: Tensor = self.itm_head(normalize(self(*inputs), dim=-1))
+    def matching(self, target: Tensor) -> Tensor:
+        """Logits [B, 2] of "belongs together" (column 1) for targets [B, D], as `forward` gives them."""
+        logits: Tensor = self.itm_head(normalize(target, dim=-1))
         return logits
 
     def fingerprint(self) -> str:
@@ -125,7 +126,7 @@ class MetaTeacher(nn.Module):
         state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         with atomic_path(folder / WEIGHTS) as temporary:
             temporary.write_bytes(save(state))
-        write_json(folder / CONFIG, self.config)
+        write_json(folder / CONFIG, {**self.config, "base": self.base})
 
     @classmethod
     def load(cls, folder: str | Path) -> MetaTeacher:
@@ -139,7 +140,9 @@ class MetaTeacher(nn.Module):
         folder = Path(folder)
         try:
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            base = config.pop("base", None)
             teacher = cls(**config)
+            teacher.base = base
             teacher.load_state_dict(load_file(folder / WEIGHTS))
         except UserError:
             raise

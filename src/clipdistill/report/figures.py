@@ -51,8 +51,16 @@ def loss_figure(group: Group) -> Any | None:
     return figure
 
 
+MOST_BESIDE, MOST_NAMED = 24, 120
+"""Classes up to which models stand side by side, and up to which classes are named."""
+
+
 def confusion_figure(group: Group, data: str) -> Any | None:
-    """Draw the confusion matrices of every model on one data set, each row as shares; None when none was stored."""
+    """Draw the confusion matrices of every model on one data set, each row as shares; None when none was stored.
+
+    Few classes: the models side by side, under one list of names. Up to 120 classes (CIFAR-100): one model under the
+    other, each as wide as a page, so that every name can be read. More: no names.
+    """
     found = {role: total for role in group.roles if (total := confusion_counts(group, data, role)) is not None}
     if not found:
         return None
@@ -61,22 +69,32 @@ def confusion_figure(group: Group, data: str) -> Any | None:
 
     classes = next(iter(found.values()))[0]
     rows = [row for row in range(len(classes)) if any(sum(counts[row]) for _, counts in found.values())]
-    named = len(classes) <= 24
+    named, large = len(classes) <= MOST_NAMED, MOST_BESIDE < len(classes) <= MOST_NAMED
+    letters = 5.5 if large else 7.0  # points
     longest = max(len(name) for name in classes) if named else 0
-    margin = 0.075 * longest  # inches that class names take beside and below the squares
-    side = 2.2 + (0.09 * len(classes) if named else 0.9)
+    margin = 0.0107 * letters * longest  # inches that class names take beside and below the squares
+    side = 0.09 * len(classes) if large else 2.2 + (0.09 * len(classes) if named else 0.9)
     height = side * max(0.3, len(rows) / len(classes))
-    size = (len(found) * side + 0.4 + margin, height + 0.3 + margin)
-    figure, axes = plt.subplots(1, len(found), figsize=size, squeeze=False, sharey=True, layout="constrained")
+    if large:
+        shape, size = (len(found), 1), (side + 0.5 + margin, len(found) * (height + 0.3 + margin))
+    else:
+        shape, size = (1, len(found)), (len(found) * side + 0.4 + margin, height + 0.3 + margin)
+    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, sharey=True, layout="constrained")
     for axis, (role, (_, counts)) in zip(axes.flat, found.items(), strict=True):
         shares = [[cell / max(sum(counts[row]), 1) for cell in counts[row]] for row in rows]
         colour = COLOURS.get(role, COLOURS["teacher"])
         clear = LinearSegmentedColormap.from_list(role, [f"{colour}00", f"{colour}ff"])  # see-through: fits any page
         axis.imshow(shares, cmap=clear, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
         axis.set_title(role, loc="left", fontsize=10, color=INK)
-        axis.set_xticks(range(len(classes)) if named else [], classes if named else [], rotation=90, fontsize=7)
-        axis.set_yticks(range(len(rows)) if named else [], [classes[row] for row in rows] if named else [], fontsize=7)
-        axis.tick_params(length=0, colors=MUTED)
+        axis.set_xticks(range(len(classes)) if named else [], classes if named else [], rotation=90, fontsize=letters)
+        names = [classes[row] for row in rows] if named else []
+        axis.set_yticks(range(len(rows)) if named else [], names, fontsize=letters)
+        axis.tick_params(length=0, colors=MUTED, pad=1.5 if large else 3.5)
+        if large:  # lines to follow from a name to its square
+            axis.set_xticks([n - 0.5 for n in range(5, len(classes), 5)], minor=True)
+            axis.set_yticks([n - 0.5 for n in range(5, len(rows), 5)], minor=True)
+            axis.grid(which="minor", color=GRID, lw=0.4)
+            axis.tick_params(which="minor", length=0)
         for spine in axis.spines.values():
             spine.set_color(GRID)
     axes[0][0].set_ylabel(f"true class ({len(rows)})", fontsize=8, color=MUTED)

@@ -147,9 +147,10 @@ def check_suite(spec: EvaluateSpec, suite_field: str, option_field: str) -> None
                 load_class_names(options[key])
     except UserError as error:
         raise UserError(f"{option_field} {error}") from error
-    chunk = options.get("chunk", 1)
-    if not isinstance(chunk, int) or chunk < 1:
-        raise UserError(f"{option_field} chunk: {chunk!r} is no number of rows; give one of at least 1, such as 2048")
+    for key, least, usual in (("chunk", 1, 2048), ("folds", 2, 5)):
+        value = options.get(key, usual)
+        if not isinstance(value, int) or value < least:
+            raise UserError(f"{option_field} {key}: {value!r} isn't a number of at least {least}, such as {usual}")
 
 
 def open_evaluation(recipe: Recipe, index: int) -> Any | None:

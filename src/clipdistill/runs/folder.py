@@ -55,7 +55,7 @@ class RunFolder:
                 raise UserError(
                     f"--out {self.path}: holds a run already; add --resume to go on, or choose another folder"
                 )
-            if self.has_checkpoint:
+            if self.has_checkpoint or (self.path / "teacher").is_dir():  # a meta-teacher is this recipe's too
                 self._same_recipe(recipe)
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise UserError(f"--out {self.path}: holds other files; choose a new or empty folder")

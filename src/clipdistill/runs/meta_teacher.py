@@ -22,7 +22,7 @@ from clipdistill.recipe import MetaSpec, Recipe
 from clipdistill.report.region_pictures import region_sheet
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.models import open_model, require_weights
-from clipdistill.runs.wiring import Parts
+from clipdistill.runs.wiring import Parts, check_recipe
 from clipdistill.stores import TeacherStore
 from clipdistill.stores.pairs import cache_pairs
 from clipdistill.stores.region_cache import cache_regions
@@ -36,14 +36,15 @@ ANNOTATIONS = "annotations"
 def meta_recipe(recipe: Recipe, meta: MetaSpec) -> Recipe:
     """The teacher's training as a recipe of its own: same data and seed, its own task and settings.
 
-    There is a checkpoint at the end of every epoch, and all of them are kept: each is a teacher.
+    There is a checkpoint at the end of every epoch, and all of them are kept: each is a teacher. None goes, however
+    often a run is stopped, which leaves further ones.
     """
     values = recipe.model_dump()
     values |= {
         "name": f"{recipe.name} (teacher)",
         "teachers": [],
         "task": meta.task.model_dump(),
-        "train": meta.train.model_dump() | {"keep_checkpoints": meta.train.epochs + 1},
+        "train": meta.train.model_dump() | {"keep_checkpoints": 10**6},
         "evaluate": [],
         "compare": [],
         "paper": None,
@@ -51,17 +52,20 @@ def meta_recipe(recipe: Recipe, meta: MetaSpec) -> Recipe:
     return Recipe.model_validate(values)
 
 
-def check_meta(recipe: Recipe) -> None:
+def check_meta(recipe: Recipe, world_size: int = 1) -> None:
     """Everything about regions and meta-teachers that can be checked before a file is opened.
 
     Raises:
-        UserError: no regions, an unknown method or option, an epoch that the training doesn't have.
+        UserError: no regions, two meta-teachers, an unknown method or option, a batch that doesn't divide, an epoch
+            that the training doesn't have.
     """
     if recipe.regions is not None:
         try:
             check_provider({"provider": recipe.regions.provider, **recipe.regions.options()})
         except UserError as error:
             raise UserError(f"`regions`: {error}") from error
+    if sum(spec.meta is not None for spec in recipe.teachers) > 1:
+        raise UserError("`teachers`: two of them are meta-teachers, and a run makes one; give each a run of its own")
     for index, spec in enumerate(recipe.teachers):
         if spec.meta is None:
             continue
@@ -74,8 +78,7 @@ def check_meta(recipe: Recipe) -> None:
         if method not in TASKS or not hasattr(TASKS[method], "make_student"):
             raise UserError(f"{where}.task.method`: {method!r} trains no meta-teacher; use dclip_teacher")
         try:
-            TASKS[method].check_weights(spec.meta.task.weights)
-            TASKS[method].check_options(spec.meta.task.options())
+            check_recipe(meta_recipe(recipe, spec.meta), world_size)
         except UserError as error:
             raise UserError(f"`teachers.{index}.meta`: {error}") from error
         if spec.meta.epoch is not None and spec.meta.run is None and spec.meta.epoch > spec.meta.train.epochs:
@@ -116,11 +119,15 @@ def write_regions(parts: Parts, base: Any, batch_size: int = 128) -> RegionStore
     return RegionStore.open(spec.store)
 
 
-def prepare_meta_teachers(parts: Parts, run: RunFolder, resume: bool) -> None:
-    """Cache regions, train the meta-teachers of a recipe and store their targets: whatever of it isn't there yet."""
-    if all(state.spec.meta is None for state in parts.teachers):
+def prepare_meta_teacher(parts: Parts, run: RunFolder, resume: bool) -> None:
+    """Cache regions, train the recipe's meta-teacher and store its targets: whatever of it isn't there yet."""
+    found = [state for state in parts.teachers if state.spec.meta is not None]
+    if not found:
         return
-    base = open_base(parts.recipe, parts.ranks.device)
+    (state,) = found
+    spec, base, folder = state.spec.meta, open_base(parts.recipe, parts.ranks.device), run.path / "teacher"
+    assert spec is not None
+    meta = taken_teacher(spec, base)
     regions = write_regions(parts, base)
     if parts.ranks.is_main:
         if not run.recipe.is_file():
@@ -131,15 +138,32 @@ def prepare_meta_teachers(parts: Parts, run: RunFolder, resume: bool) -> None:
     if unread:
         parts.mixture = parts.mixture.without(unread)
         parts.bad |= unread
-    for state in parts.teachers:
-        if state.spec.meta is not None:
-            folder = Path(state.spec.meta.run or run.path / "teacher")
-            if state.spec.meta.run is None:
-                _train(parts, state.spec.meta, base, regions, RunFolder(folder), resume)
-            parts.ranks.barrier()
-            state.store = _store_targets(parts, trained_epoch(folder, state.spec.meta.epoch), base, regions)
-            if parts.ranks.is_main:
-                write_json(run.path / "teacher" / "targets.json", leakage(parts, state.store, regions))
+    if meta is None:
+        _train(parts, spec, base, regions, RunFolder(folder), resume)
+        parts.ranks.barrier()
+        meta = MetaTeacher.load(trained_epoch(folder, spec.epoch))
+    # The targets lie with the student, whoever made the teacher: they belong to this run's data and regions.
+    state.store = _store_targets(parts, meta, folder / "targets", base, regions)
+    if parts.ranks.is_main:
+        write_json(folder / "targets.json", leakage(parts, state.store, regions))
+
+
+def taken_teacher(meta: MetaSpec, base: Any) -> MetaTeacher | None:
+    """The teacher of another run; None where the run trains its own.
+
+    Raises:
+        UserError: it was trained on another base than this recipe's.
+    """
+    if meta.run is None:
+        return None
+    from clipdistill.models import fingerprint
+
+    teacher = MetaTeacher.load(trained_epoch(meta.run, meta.epoch))
+    if teacher.config["width"] != int(base.embed_dim) or teacher.base not in (None, fingerprint(base)):
+        raise UserError(
+            f"{meta.run}: its teacher stands on another model than {base.name}; give `student.model` as that run had it"
+        )
+    return teacher
 
 
 def draw_regions(parts: Parts, regions: RegionStore, file: Path, pictures: int = 12) -> None:
@@ -183,6 +207,8 @@ def meta_loader(parts: Parts, base: Any, batch_size: int) -> Loader:
 
 
 def _train(parts: Parts, meta: MetaSpec, base: Any, regions: RegionStore, run: RunFolder, resume: bool) -> None:
+    from clipdistill.models import fingerprint
+
     ranks: Ranks = parts.ranks
     epochs = run.path / "epochs"
     if (epochs / str(meta.train.epochs) / "meta_teacher.json").is_file():
@@ -200,6 +226,7 @@ def _train(parts: Parts, meta: MetaSpec, base: Any, regions: RegionStore, run: R
     trainer = Trainer(task, loader, recipe, run.path, samples=len(parts.mixture), bad=parts.bad, ranks=ranks)
     trainer.fit(resume)
     if ranks.is_main:
+        task.student.base = fingerprint(base)
         _keep_epochs(run, task.student, epochs, loader.steps_per_epoch)
 
 
@@ -210,7 +237,7 @@ def _keep_epochs(run: RunFolder, student: MetaTeacher, epochs: Path, steps_per_e
         number = -(-int(state["step"]) // steps_per_epoch)
         prefix = "student."
         weights = {k.removeprefix(prefix): v for k, v in state["task"].items() if k.startswith(prefix)}
-        student.load_state_dict(weights)
+        student.load_state_dict(state["average"] or weights)  # the average is what `train.ema` asks for
         student.save(epochs / str(number))
 
 
@@ -233,17 +260,16 @@ def trained_epoch(folder: Path, epoch: int | None) -> Path:
     return Path(folder) / "epochs" / str(epoch or found[-1])
 
 
-def _store_targets(parts: Parts, folder: Path, base: Any, regions: RegionStore) -> TeacherStore:
+def _store_targets(parts: Parts, meta: MetaTeacher, path: Path, base: Any, regions: RegionStore) -> TeacherStore:
     ranks = parts.ranks
-    meta = MetaTeacher.load(folder).to(ranks.device)
-    meta.requires_grad_(False).eval()
+    meta.to(ranks.device).requires_grad_(False).eval()
     with Meter("caching the meta-teacher's targets", len(parts.mixture), quiet=not ranks.is_main) as meter:
         cache_pairs(
-            meta, base, regions, parts.mixture, folder / "targets",
+            meta, base, regions, parts.mixture, path,
             device=ranks.device, rank=ranks.rank, world_size=ranks.world_size, progress=meter.reach,
         )  # fmt: skip
     ranks.barrier()
-    return TeacherStore.open(folder / "targets")
+    return TeacherStore.open(path)
 
 
 def leakage(parts: Parts, targets: TeacherStore, regions: RegionStore, captions: int = 1000) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from clipdistill.engine.forecast import DryTeacher, forward_flops, time_step
 from clipdistill.evaluate.cost import model_cost
 from clipdistill.files import require_space
+from clipdistill.runs.meta_plan import MetaPlan, make_meta_plan
 from clipdistill.runs.teachers import TeacherState
 from clipdistill.runs.wiring import Parts
 from clipdistill.stores import store_size_bytes
@@ -35,6 +36,7 @@ class Plan:
     batch_size: int
     seconds: float
     cache_seconds: float
+    meta: MetaPlan
     memory_bytes: float
     disk_bytes: float
     flops_per_pair: float
@@ -47,8 +49,12 @@ class Plan:
         table.add_row("teacher", "; ".join(self.teachers) or "none")
         table.add_row("terms", ", ".join(f"{name} x {weight:g}" for name, weight in self.terms.items()))
         table.add_row("steps", f"{self.steps:,} of {self.batch_size:,} pairs")
-        caching = f" + {duration(self.cache_seconds)} for the teacher's store" if self.cache_seconds else ""
-        table.add_row("time", f"about {duration(self.seconds)}{caching}")
+        before = {
+            "the teacher's store": self.cache_seconds, "regions": self.meta.regions,
+            "the meta-teacher": self.meta.teacher, "its targets": self.meta.targets,
+        }  # fmt: skip
+        more = "".join(f" + {duration(seconds)} for {what}" for what, seconds in before.items() if seconds)
+        table.add_row("time", f"about {duration(self.seconds)}{more}")
         table.add_row("memory", f"about {self.memory_bytes / 1e6:,.0f} MB a process")
         table.add_row("disk", f"about {self.disk_bytes / 1e6:,.0f} MB")
         console.print(table)
@@ -56,6 +62,8 @@ class Plan:
 
 def make_plan(parts: Parts, out: Path, runs: int = 1) -> Plan:
     """Make the forecast: times one training step and, for a store to be written, one batch of the teacher.
+
+    For a meta-teacher the regions of a few pictures, a step and a batch of its targets are timed too.
 
     Args:
         runs: trainings in all; 2 with a control.
@@ -86,6 +94,8 @@ def make_plan(parts: Parts, out: Path, runs: int = 1) -> Plan:
     checkpoints = 12 * trained * (settings.keep_checkpoints + 1) * runs
     disk = checkpoints + 8 * parameters * runs
     disk += sum(store_size_bytes(images, views, captions, dim_of(s)) for s in stores)
+    meta = make_meta_plan(parts, out, captions)
+    disk += meta.disk_bytes
     require_space(out, disk, "the run", "--out")
     return Plan(
         name=recipe.name,
@@ -99,7 +109,8 @@ def make_plan(parts: Parts, out: Path, runs: int = 1) -> Plan:
         batch_size=settings.batch_size,
         seconds=seconds,
         cache_seconds=cache_seconds,
-        memory_bytes=step["memory_bytes"],
+        meta=meta,
+        memory_bytes=max(step["memory_bytes"], meta.memory_bytes),
         disk_bytes=disk,
         flops_per_pair=flops,
     )

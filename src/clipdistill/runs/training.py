@@ -21,7 +21,7 @@ from clipdistill.report.paper import paper_table
 from clipdistill.runs.caching import write_stores
 from clipdistill.runs.evaluation import check_suites, evaluate_models, open_evaluation, run_examples
 from clipdistill.runs.folder import RunFolder
-from clipdistill.runs.meta_teacher import check_meta, prepare_meta_teachers
+from clipdistill.runs.meta_teacher import check_meta, prepare_meta_teacher
 from clipdistill.runs.models import new_student, open_trained, save_trained
 from clipdistill.runs.plan import Plan, make_plan
 from clipdistill.runs.preparation import check_left_out, world_for_plan
@@ -48,7 +48,7 @@ def train(recipe: Recipe, out: str | Path | None, *, resume: bool = False, plan_
     """
     ranks = Ranks.current()
     check_recipe(recipe, ranks.world_size)
-    check_meta(recipe)
+    check_meta(recipe, ranks.world_size)
     if plan_only:
         with world_for_plan(recipe) as borrowed:
             _prepare(borrowed, ranks, Path(out or "."))
@@ -60,7 +60,7 @@ def train(recipe: Recipe, out: str | Path | None, *, resume: bool = False, plan_
     parts, plan = _prepare(recipe, ranks, run.path)
     with_control = "control" in recipe.compare
     write_stores(parts)
-    prepare_meta_teachers(parts, run, resume)
+    prepare_meta_teacher(parts, run, resume)
     parts.leave_out_bad()
     fit(parts, run, resume, plan)
     if with_control:

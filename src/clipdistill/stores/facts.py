@@ -21,6 +21,7 @@ DECISIVE = {
     "views": "the number of views",
     "data_fingerprint": "the data (samples drawn, their captions or files)",
     "dtype": "the precision",
+    "regions": "the regions",
 }
 
 

@@ -105,4 +105,5 @@ def _facts(meta: MetaTeacher, base: Any, regions: RegionStore, mixture: Mixture,
         base, mixture, AugmentPlan(crop_scale=None), teacher_fingerprint=f"{meta.fingerprint()}-{fingerprint(base)}",
         features="embedding", widths=(width, width), dtype="float16", world_size=world_size,
     )  # fmt: skip
-    return facts | {"teacher": "meta-teacher", "pairs": True, "regions": str(regions.meta["provider_key"])}
+    seen = [str(regions.meta[name]) for name in ("provider_key", "min_score", "max_regions")]
+    return facts | {"teacher": "meta-teacher", "pairs": True, "regions": " ".join(seen)}

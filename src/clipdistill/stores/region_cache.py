@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ BLOCK = 256
 """Pictures a block: what a kill can cost."""
 WORDS = {
     "teacher_fingerprint": "the model", "provider_key": "the provider", "min_score": "min_score",
-    "max_regions": "max_regions", "data_fingerprint": "the data",
+    "max_regions": "max_regions", "data_fingerprint": "the data or which samples are drawn (data.seed)",
 }  # fmt: skip
 
 
@@ -80,24 +81,18 @@ def cache_regions(
     blocks = [range(at, min(at + BLOCK, len(mixture))) for at in range(0, len(mixture), BLOCK)]
     bad = 0
     mine = sum(len(blocks[number]) for number in range(rank, len(blocks), world_size))
-    with evaluating(model):
+    with _held(path, rank, world_size), evaluating(model):
+        if (path / "store.json").is_file():  # another run wrote it while this one waited
+            return RegionStore.open(path)
         for number in range(rank, len(blocks), world_size):
             file = path / "blocks" / f"{number:06d}.npz"
             if file.is_file() and _bad_of(file):
                 file.unlink()  # tried again: the pictures may have been mended
             if not file.is_file():
-                bad += _block(
-                    encoder,
-                    view,
-                    mixture,
-                    provider,
-                    blocks[number],
-                    file,
-                    min_score,
-                    max_regions,
-                    batch_size,
-                    detect_batch,
-                )
+                bad += write_block(
+                    encoder, view, mixture, provider, blocks[number], file,
+                    int(facts["embed_dim"]), facts["min_score"], facts["max_regions"], batch_size, detect_batch,
+                )  # fmt: skip
                 if bad > max_bad_share * mine:
                     raise UserError(
                         f"{path}: {bad} of {mine} pictures can't be read, more than data.max_bad_share = "
@@ -108,11 +103,28 @@ def cache_regions(
     return _finish(path, facts, mixture, len(blocks))
 
 
-def _block(
-    encoder: Encoder, view: ImageView, mixture: Mixture, provider: Any | None, rows: range, file: Path,
+@contextmanager
+def _held(path: Path, rank: int, world_size: int) -> Iterator[None]:
+    """Keep other runs from doing the same work: regions are shared, so a second run waits and finds them done.
+
+    The lock lives as long as the process, however it ends. Some network file systems have no locks: then there is none.
+    """
+    with open(path / f".lock-{rank}-of-{world_size}", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{path}: another run is finding these regions; waiting for it", flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            pass
+        yield
+
+
+def write_block(
+    encoder: Encoder, view: ImageView, mixture: Mixture, provider: Any | None, rows: range, file: Path, width: int,
     min_score: float, max_regions: int, batch_size: int, detect_batch: int,
 ) -> int:  # fmt: skip
-    """Find and embed the regions of one block; returns how many of its pictures can't be read."""
+    """Find and embed the regions of one block into `file`; returns how many of its pictures can't be read."""
     counts, labels = np.zeros(len(rows), np.int64), []
     bad: list[dict[str, str]] = []
     geometry: list[list[float]] = []
@@ -133,7 +145,6 @@ def _block(
             crops = crops[batch_size:]
     if crops:
         features.append(encoder.image(torch.stack(crops))[0])
-    width = int(encoder._model.embed_dim)
     if any(not np.isfinite(part).all() for part in features):
         raise UserError(f"{file.parent.parent}: the model gives NaN or infinity for a crop; check its weights")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -196,6 +207,7 @@ def _annotations_key(mixture: Mixture) -> str:
             digest.update(
                 np.ascontiguousarray(regions.boxes).tobytes() + np.ascontiguousarray(regions.scores).tobytes()
             )
+            digest.update("\n".join(regions.labels).encode())
         digest.update(b"|")
     if not some:
         raise UserError("provider annotations: the data has no boxes; give its source `boxes`, or use another provider")

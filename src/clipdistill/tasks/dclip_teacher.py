@@ -7,11 +7,15 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from clipdistill.models.meta_teacher import Attention, MetaTeacher, Variant, region_inputs
 from clipdistill.objectives.contrastive import info_nce
 from clipdistill.objectives.itm import hard_negatives, matching_loss
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
+
+ITM_ROWS = 64
+"""Mismatched pairs that attend at once, so that their activations don't grow with the batch."""
 
 
 class DCLIPTeacherOptions(TaskOptions):
@@ -66,8 +70,19 @@ class DCLIPTeacher(Task):
             losses["task"] = info_nce(features["image"], features["text"], scale)
         if self.wants("itm"):
             other = hard_negatives(features["image"], features["text"], scale)
-            mismatch = {k: v[other] if k in ("tokens", "token_mask", "text") else v for k, v in features.items()}
-            losses["itm"] = matching_loss(
-                self.student.matching(*region_inputs(features)), self.student.matching(*region_inputs(mismatch))
-            )
+            # What the targets are made of takes no gradient; the true pairs' targets are there, and carry theirs back.
+            made_of = {k: v.detach() for k, v in features.items() if k != "image"}
+            mismatch = {k: v[other] if k in ("tokens", "token_mask", "text") else v for k, v in made_of.items()}
+            wrong = [
+                self._negatives({k: v[at : at + ITM_ROWS] for k, v in mismatch.items()}, len(other) > ITM_ROWS)
+                for at in range(0, len(other), ITM_ROWS)
+            ]
+            losses["itm"] = matching_loss(self.student.matching(features["image"]), torch.cat(wrong))
         return losses
+
+    def _negatives(self, inputs: Features, again: bool) -> Tensor:
+        """Matching logits of mismatched pairs; `again`: keep no activations and attend once more in backward."""
+        given = region_inputs(inputs)
+        target = checkpoint(self.student, *given, use_reentrant=False) if again else self.student(*given)
+        logits: Tensor = self.student.matching(target)
+        return logits

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from clipdistill.errors import UserError
-from clipdistill.models.meta_teacher import MetaTeacher, region_inputs
 from clipdistill.models.token_embeddings import token_embeddings
 from clipdistill.stores.regions import RegionStore
 from clipdistill.tasks.base import Batch, Features
@@ -58,17 +57,3 @@ class RegionInputs:
             "token_mask": mask,
             "text": text.float(),
         }
-
-
-class LiveMetaTeacher:
-    """A trained meta-teacher that makes its targets batch by batch; a pair store gives the same ones from the disk."""
-
-    def __init__(self, meta: MetaTeacher, inputs: RegionInputs) -> None:
-        self._meta, self._inputs = meta.requires_grad_(False).eval(), inputs
-        self.name, self.embed_dim, self.logit_scale = "meta-teacher", inputs.embed_dim, inputs.logit_scale
-
-    @torch.no_grad()
-    def targets(self, batch: Batch) -> Features:
-        """`image` and `text`, float32 [B, D], un-normalised."""
-        found = self._inputs.targets(batch)
-        return {"image": self._meta(*region_inputs(found)), "text": found["text"]}

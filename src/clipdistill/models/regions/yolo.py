@@ -37,9 +37,11 @@ class Yolo:
             ) from error
         self._device = device
         self.name = f"yolo {Path(weights).stem}"
-        file = Path(weights)
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else file.name
-        self.key = f"yolo-{digest}-{LOWEST}"
+        # A name such as yolov8x.pt that isn't here was fetched just now: the model knows where to.
+        files = [file for file in (Path(weights), Path(str(self._model.ckpt_path))) if file.is_file()]
+        if not files:
+            raise UserError(f"`weights`: {weights} was opened from no file that could be told apart; give its path")
+        self.key = f"yolo-{hashlib.sha256(files[0].read_bytes()).hexdigest()[:16]}-{LOWEST}"
 
     def find(self, images: Sequence[Image.Image]) -> list[Found]:
         """Boxes of each picture, best first."""
