@@ -149,10 +149,11 @@ def test_the_benchmarks_folder_is_looked_for_before_the_training(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe("sds_clip/vit_b16")
-    with pytest.raises(UserError, match=r"`evaluate.0.data`: (data|compositional): data/compositional"):
+    with pytest.raises(UserError, match=r"`evaluate.0.data`: data: data/compositional: no such folder"):
         open_evaluation(recipe, 0)
     (tmp_path / "data" / "compositional" / "winoground").mkdir(parents=True)
-    assert open_evaluation(recipe, 0) is None
+    with pytest.raises(UserError, match=r"examples.jsonl is missing"):
+        open_evaluation(recipe, 0)
 
 
 def test_an_evaluation_draws_the_pictures_that_it_is_asked_for() -> None:
