@@ -148,12 +148,12 @@ def test_each_model_is_set_beside_its_own_row(make_run) -> None:
 
     models = {"base": measured(0.25, 0.51), "control": measured(0.2, 0.5), "student": measured(0.3, 0.545)}
     found = cells(run_with(make_run, "s", "sds_clip/vit_b16", models))
-    assert found["winoground", "text", "base", "CLIP"] == ["24", "25.0"]
-    assert found["winoground", "text", "control", "L_CLIP"] == ["23", "20.0"]
-    assert found["winoground", "text", "student", "L_CLIP + L_SDS"] == ["31", "30.0"]
-    assert found["aro/relation", "macro", "student", "L_CLIP + L_SDS"] == ["53.5", "54.5"]
+    assert found["winoground", "text score", "base", "CLIP"] == ["24", "25.0"]
+    assert found["winoground", "text score", "control", "L_CLIP"] == ["23", "20.0"]
+    assert found["winoground", "text score", "student", "L_CLIP + L_SDS"] == ["31", "30.0"]
+    assert found["aro/relation", "mean over kinds", "student", "L_CLIP + L_SDS"] == ["53.5", "54.5"]
     assert found["winoground", "text/Both", "base", "CLIP"] == ["57", "50.0"]
-    assert found["aro", "macro", "base", "CLIP"] == ["57", NO_MODEL]  # not measured in this run
+    assert found["aro", "mean over kinds", "base", "CLIP"] == ["57", NO_MODEL]  # not measured in this run
 
 
 def test_an_ablation_is_set_beside_its_row_and_no_other_student_is(make_run) -> None:

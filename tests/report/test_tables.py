@@ -142,3 +142,21 @@ def test_a_gain_that_chance_could_make_stands_in_brackets() -> None:
     assert gain_text(row(0.12, 0.13, 0.14)) == "+13.0 ± 1.0"
     assert gain_text(row(0.12, -0.13, 0.14)).startswith("(+4.3")
     assert gain_text(row(0.02)) == "(+2.0)" and gain_text(row(0.2)) == "+20.0"
+
+
+def test_compositional_scores_are_said_first_and_count_as_an_evaluation(make_run):
+    path = make_run()
+    for folder, value in ((path, 0.75), (path / "control", 0.25)):
+        file = folder / "evaluation.json"
+        content = json.loads(file.read_text())
+        scores = {"evaluator": "winoground", "data": "winoground", "n": 400, "metrics": {"text": value}}
+        content["models"]["student"]["results"].append(scores | {"artifacts": {}})
+        file.write_text(json.dumps(content))
+    first = headline(groups_of(path)[0])[0]
+    assert first == (
+        "The student reaches 75.0 % text score on winoground and gains 50.0 points over the control (25.0 %)."
+    )
+    content = json.loads((path / "evaluation.json").read_text())  # a diffusion model has nothing else
+    content["models"] = {"student": content["models"]["student"] | {"results": [scores | {"artifacts": {}}]}}
+    (path / "evaluation.json").write_text(json.dumps(content))
+    assert "text score on winoground" in headline(groups_of(path)[0])[0]

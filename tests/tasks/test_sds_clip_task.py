@@ -176,3 +176,9 @@ def test_caption_dropout_shows_the_empty_caption() -> None:
     batch = {"image/student": torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "text/student": model.tokenizer(TEXTS[:2])}
     task.sample_losses(task.targets(batch), batch)
     assert torch.equal(seen[0], model.tokenizer(["", ""]))
+
+
+def test_the_map_learns_at_its_own_rate() -> None:
+    rates = {item.name: item.lr_scale for item in build(map_lr_scale=10.0).trainable()}
+    assert rates.pop("h_w.weight") == rates.pop("h_w.bias") == 10.0
+    assert rates and set(rates.values()) == {1.0}

@@ -21,6 +21,12 @@ METRICS = {
     "top5": "top-5",
     "mean_per_class": "mean per class",
     "harmonic_mean": "harmonic mean of seen and unseen",
+    "text": "text score",
+    "image": "image score",
+    "group": "group score",
+    "text_argmax": "text choices right",
+    "image_argmax": "image choices right",
+    "macro": "mean over kinds",
 }
 
 

@@ -52,10 +52,15 @@ def uncertain(row: Row) -> bool:
 
 
 def headline_rows(group: Group) -> list[Row]:
-    """Return the rows that a reader asks for first: recall@1 or top-1 of each data set, at most four."""
-    rows = [row for row in group.rows if row.metric in ("text_to_image/recall@1", "top1") and "student" in row.values]
+    """Return the rows that a reader asks for first, at most four.
+
+    Winoground's text score and ARO's overall one, then recall@1 or top-1 of each data set.
+    """
+    measured = [row for row in group.rows if "student" in row.values]
+    compositional = [row for row in measured if (row.data, row.metric) in (("winoground", "text"), ("aro", "macro"))]
+    rows = [row for row in measured if row.metric in ("text_to_image/recall@1", "top1")]
     apart = [row for row in rows if " among all " not in row.data]
-    return (apart or rows)[:4]
+    return (compositional + (apart or rows))[:4]
 
 
 def headline(group: Group) -> list[str]:

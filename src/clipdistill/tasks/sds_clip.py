@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from clipdistill.errors import UserError
 from clipdistill.objectives.score_distillation import draw_steps_and_noise, feature_regression, sds_loss
-from clipdistill.tasks.base import Batch, Features
+from clipdistill.tasks.base import Batch, Features, Trainable
 from clipdistill.tasks.contrastive import Contrastive, ContrastiveOptions
 
 NORMS = (nn.LayerNorm, nn.modules.batchnorm._BatchNorm)
@@ -44,6 +45,8 @@ class SDSCLIPOptions(ContrastiveOptions):
     """Whether h_w has a bias."""
     init_scale: float | None = Field(default=None, gt=0)
     """Standard deviation of h_w's output at a unit embedding before training; none = nn.Linear's own start."""
+    map_lr_scale: float = Field(default=1.0, gt=0)
+    """Learning rate of h_w over that of the student: it starts from nothing, the student doesn't."""
     feature_t: float = Field(default=0.0, ge=0, lt=1)
     """Noise level, as a share of the steps, at which the UNet's features are taken for `features`."""
 
@@ -90,6 +93,12 @@ class SDSCLIP(Contrastive):
             self.h_w = self._map(teacher.embed_dim)
         if self.wants("features"):
             self.h_f = self._map(self.teachers[0].freeze().feature_width)
+
+    def trainable(self) -> Iterator[Trainable]:
+        """As the base's; h_w at its own rate."""
+        for item in super().trainable():
+            own = item.name.startswith(("h_w.", "h_f."))
+            yield replace(item, lr_scale=item.lr_scale * self.settings.map_lr_scale) if own else item
 
     def _map(self, width: int) -> nn.Linear:
         linear = nn.Linear(int(self.student.embed_dim), width, bias=self.settings.bias)
