@@ -145,3 +145,9 @@ def test_mistakes_are_one_line_before_anything_is_written(
     ).complaint()
     assert all(word in line for word in words), line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["samples=many", "samples=0", "t_range=0.5", "t_range=[0.9, 0.1]"])
+def test_wrong_options_of_the_diffusion_score_are_one_line(command: Command, pairs: Path, option: str) -> None:
+    said = command("evaluate", "petri-diffusion", "--suite", "compositional", "--data", pairs, "--option", option)
+    assert f"--option {option.partition('=')[0]}" in said.complaint()

@@ -147,10 +147,14 @@ def check_suite(spec: EvaluateSpec, suite_field: str, option_field: str) -> None
                 load_class_names(options[key])
     except UserError as error:
         raise UserError(f"{option_field} {error}") from error
-    for key, least, usual in (("chunk", 1, 2048), ("folds", 2, 5)):
+    for key, least, usual in (("chunk", 1, 2048), ("folds", 2, 5), ("samples", 1, 50)):
         value = options.get(key, usual)
         if not isinstance(value, int) or value < least:
             raise UserError(f"{option_field} {key}: {value!r} isn't a number of at least {least}, such as {usual}")
+    given = options.get("t_range", (0.0, 1.0))
+    ends = [end for end in given if isinstance(end, int | float)] if isinstance(given, list | tuple) else []
+    if len(ends) != 2 or not 0 <= ends[0] < ends[1] <= 1:
+        raise UserError(f"{option_field} t_range: {given!r} isn't two shares of the noise levels, such as [0.2, 1]")
 
 
 def open_evaluation(recipe: Recipe, index: int) -> Any | None:
