@@ -9,6 +9,7 @@ import torch
 
 from clipdistill.data import AugmentPlan, Mixture
 from clipdistill.errors import UserError
+from clipdistill.evaluate import is_denoiser
 from clipdistill.models import fingerprint
 from clipdistill.models.diffusion import load_diffusion
 from clipdistill.recipe import Recipe, TeacherSpec
@@ -40,7 +41,7 @@ class TeacherState:
     @property
     def is_diffusion(self) -> bool:
         """Whether the teacher is a diffusion model, which a task takes as it is: its word is a gradient."""
-        return hasattr(self.model, "predict_noise")
+        return is_denoiser(self.model)
 
 
 def open_teacher(spec: TeacherSpec, index: int, recipe: Recipe, student: Any) -> TeacherState:
