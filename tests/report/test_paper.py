@@ -152,7 +152,7 @@ def test_each_model_is_set_beside_its_own_row(make_run) -> None:
     assert found["winoground", "text score", "control", "L_CLIP"] == ["23", "20.0"]
     assert found["winoground", "text score", "student", "L_CLIP + L_SDS"] == ["31", "30.0"]
     assert found["aro/relation", "mean over kinds", "student", "L_CLIP + L_SDS"] == ["53.5", "54.5"]
-    assert found["winoground", "text/Both", "base", "CLIP"] == ["57", "50.0"]
+    assert found["winoground", "text score, Both", "base", "CLIP"] == ["57", "50.0"]
     assert found["aro", "mean over kinds", "base", "CLIP"] == ["57", NO_MODEL]  # not measured in this run
 
 

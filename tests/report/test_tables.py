@@ -7,7 +7,7 @@ import pytest
 from clipdistill.errors import UserError
 from clipdistill.report.content import NO_MODEL, metric_table, overview_table, training_table
 from clipdistill.report.records import read_run
-from clipdistill.report.tables import Summary, build_groups
+from clipdistill.report.tables import Summary, build_groups, metric_label
 from clipdistill.report.words import amount, headline, percent, points, uncertain
 
 
@@ -160,3 +160,9 @@ def test_compositional_scores_are_said_first_and_count_as_an_evaluation(make_run
     content["models"] = {"student": content["models"]["student"] | {"results": [scores | {"artifacts": {}}]}}
     (path / "evaluation.json").write_text(json.dumps(content))
     assert "text score on winoground" in headline(groups_of(path)[0])[0]
+
+
+def test_parts_of_a_score_are_named_after_it():
+    assert metric_label("text/1 main pred") == "text score, 1 main pred" and metric_label("text") == "text score"
+    assert metric_label("text_to_image/recall@1") == "text → image R@1"
+    assert metric_label("something/else") == "something/else"

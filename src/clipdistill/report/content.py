@@ -10,7 +10,7 @@ from typing import Any
 from clipdistill.errors import UserError
 from clipdistill.report.paper import PaperRow, PaperTable, paper_table
 from clipdistill.report.records import RunRecord
-from clipdistill.report.tables import METRICS, Group, Row
+from clipdistill.report.tables import Group, Row, metric_label
 from clipdistill.report.words import amount, headline_rows, percent, points, uncertain
 
 COST_LABELS = {
@@ -114,7 +114,7 @@ def paper_numbers(group: Group) -> tuple[PaperTable, Table] | str | None:
                 printed = f"{100 * row.values[data, metric]:.2f}".rstrip("0").rstrip(".")
                 role = _role_of(row, paper, group)
                 here = percent(measured.get((data.casefold(), metric), {}).get(role)) if role else ""
-                label = METRICS.get(metric, metric)
+                label = metric_label(metric)
                 rows.append([data, label, row.role, row.model, row.method or NO_MODEL, printed, here or NO_MODEL])
     return paper, Table(PAPER_HEADER, rows, numbers=5)
 

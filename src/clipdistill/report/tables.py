@@ -27,7 +27,14 @@ METRICS = {
     "text_argmax": "text choices right",
     "image_argmax": "image choices right",
     "macro": "mean over kinds",
+    "accuracy": "accuracy",
 }
+
+
+def metric_label(metric: str) -> str:
+    """What a report calls a metric; one part of a benchmark's score is "text score, Object"."""
+    whole, _, part = metric.partition("/")
+    return METRICS.get(metric) or (f"{METRICS[whole]}, {part}" if part and whole in METRICS else metric)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        return METRICS.get(self.metric, self.metric)
+        return metric_label(self.metric)
 
 
 @dataclass(frozen=True)
