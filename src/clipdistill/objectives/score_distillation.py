@@ -14,6 +14,9 @@ from torch import Tensor
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(x_t [B, c, h, w], t int64 [B], condition [B, L, C]) -> epsilon [B, c, h, w], differentiable in x_t."""
 
+SEEDS = 2**62
+"""Seeds of single samples are drawn below this."""
+
 Weighting = Literal["none", "snr", "min_snr", "noise"]
 
 

@@ -10,10 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from clipdistill.errors import UserError
-from clipdistill.objectives.score_distillation import draw_steps_and_noise, step_weights
+from clipdistill.objectives.score_distillation import SEEDS, draw_steps_and_noise, step_weights
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
-
-SEEDS = 2**62
 
 
 class DiffusionOptions(TaskOptions):

@@ -11,12 +11,11 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from clipdistill.errors import UserError
-from clipdistill.objectives.score_distillation import draw_steps_and_noise, feature_regression, sds_loss
+from clipdistill.objectives.score_distillation import SEEDS, draw_steps_and_noise, feature_regression, sds_loss
 from clipdistill.tasks.base import Batch, Features, Trainable
 from clipdistill.tasks.contrastive import Contrastive, ContrastiveOptions
 
 NORMS = (nn.LayerNorm, nn.modules.batchnorm._BatchNorm)
-SEEDS = 2**62
 
 
 class SDSCLIPOptions(ContrastiveOptions):

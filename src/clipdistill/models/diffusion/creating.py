@@ -41,7 +41,6 @@ NAMED: dict[str, dict[str, Any]] = {
         "image_size": 16, "channels": (32, 64), "text_width": 96, "context_length": 24,
         "prediction_type": "v_prediction",
     },
-    "petri-diffusion-32px": {},
 }  # fmt: skip
 """Configurations by name: what differs from DiffusionConfig's defaults."""
 
