@@ -9,7 +9,7 @@ plain torch DataLoader is enough and torchdata's StatefulDataLoader isn't needed
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,34 +17,32 @@ import torch
 from torch.utils.data import DataLoader
 
 from clipdistill.data.assemble import BatchMaker
+from clipdistill.data.fields import Captions, Field, Label, Picture
 from clipdistill.data.mixture import Mixture
 from clipdistill.data.order import epoch_order
 from clipdistill.data.sources.base import Source
 from clipdistill.data.transforms import AugmentPlan, ImageView
 from clipdistill.errors import UserError
 
-Tokenizer = Callable[[list[str]], torch.Tensor]
 Batch = dict[str, Any]
 
 
 class Loader:
     """Training batches of a mixture, one rank's share of each.
 
-    images: {role: view}; tokenizers: {role: texts -> int64 [B, L]}. Roles with equal views, or with the same
-    tokenizer, share one tensor. hard_negatives: false captions made for each true one. batch_size: samples a rank.
+    fields: what a batch holds, by name (`Task.fields`); equal fields share one tensor. batch_size: samples a rank.
     The batches of all ranks side by side are those of one process with `world_size * batch_size`. Rows that don't
     fill a last global batch wait for another epoch's order.
 
     Raises:
-        UserError: fewer samples than one global batch, or captions asked of a source that has none.
+        UserError: fewer samples than one global batch, or a field that the data can't fill.
     """
 
     def __init__(
         self,
         mixture: Mixture,
+        fields: Mapping[str, Field],
         *,
-        images: Mapping[str, ImageView],
-        tokenizers: Mapping[str, Tokenizer],
         batch_size: int,
         plan: AugmentPlan,
         seed: int,
@@ -52,7 +50,6 @@ class Loader:
         world_size: int = 1,
         workers: int = 0,
         shuffle: bool = True,
-        hard_negatives: int = 0,
     ) -> None:
         self.global_batch = batch_size * world_size
         if batch_size < 1:
@@ -62,21 +59,15 @@ class Loader:
                 f"batch_size {self.global_batch:,} (all ranks) is more than the {len(mixture):,} samples there are;"
                 " lower batch_size or take more data"
             )
-        if tokenizers:
-            for positions, _ in mixture.layout():
-                sample = mixture[positions.start]
-                if not sample.captions:
-                    raise UserError(
-                        f"'{sample.id}' has no caption and training needs some; for a data source of classes set "
-                        "'templates', such as 'a photo of a {}.'"
-                    )
+        for each in fields.values():
+            each.check(mixture)
         self.mixture = mixture
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.shuffle = shuffle
         self.workers = workers
-        self._make = BatchMaker(mixture, images, tokenizers, plan, seed, batch_size, rank, hard_negatives)
+        self._make = BatchMaker(mixture, fields, plan, seed, batch_size, rank)
         self._jobs = _Jobs()
         self._loader: DataLoader[Any] | None = None
 
@@ -94,10 +85,8 @@ class Loader:
         """Yield the batches of `epoch` from number `start` on.
 
         A batch: "sample" int64 [B] position in the mixture; "view" int64 [B]; "caption" int64 [B] which of the
-        sample's captions was drawn (-1 = it has none); "image/<role>" uint8 [B, 3, H, W]; "text/<role>" int64 [B, L];
-        "label" int64 [B] if the mixture has classes; "bad": list of {"id", "reason"}, samples that failed and whose
-        places others have taken, so that B never changes. With hard negatives also "negative/student" int64
-        [B, N, L] and "has_negative" bool [B, N]: a caption may have fewer.
+        sample's captions was drawn (-1 = it has none); each field under its name; "bad": list of {"id", "reason"},
+        samples that failed and whose places others have taken, so that B never changes.
 
         Raises:
             UserError: sample after sample can't be read.
@@ -136,7 +125,12 @@ def evaluation_batches(
     plan, plan_view: show augmented view number `plan_view` instead. It is made just as `Loader` makes it, so a store
     written from these pictures fits what a student sees later. rows: visit these positions only, in this order.
     """
-    maker = BatchMaker(data, {} if view is None else {"model": view}, {}, plan, 0, batch_size, 0)
+    fields: dict[str, Field] = {"captions": Captions()}
+    if view is not None:
+        fields["image/model"] = Picture(view)
+    if data.classes is not None:
+        fields["label"] = Label()
+    maker = BatchMaker(data, fields, plan, 0, batch_size, 0)
     positions = np.arange(len(data)) if rows is None else np.asarray(rows, dtype=np.int64)
     jobs = _Jobs()
     jobs.work = [(plan_view, positions[i : i + batch_size]) for i in range(0, len(positions), batch_size)]

@@ -7,6 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Sequence
 from copy import copy
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +46,8 @@ class Mixture:
         classes = {source.classes for source in self.sources}
         self.classes: tuple[str, ...] | None = next(iter(classes)) if len(classes) == 1 else None
         """Class names when all sources agree on them, else None (and batches carry no labels)."""
+        self.regions: Any = None
+        """A store of the pictures' regions (`stores.regions.RegionStore`), once there is one."""
 
     def without(self, ids: Collection[str]) -> Mixture:
         """Return this mixture less the samples of those ids (such as the ones a teacher could not read)."""

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.gradient_cache import backward, frozen_statistics
@@ -19,19 +19,6 @@ from clipdistill.engine.throughput import peak_memory
 from clipdistill.models.measures import counted_flops
 from clipdistill.recipe import TrainSpec
 from clipdistill.tasks.base import Task
-
-
-class DryTeacher:
-    """Stands for a teacher whose store isn't written yet: targets of the right shape."""
-
-    def __init__(self, name: str, embed_dim: int, logit_scale: float) -> None:
-        self.name, self.embed_dim, self.logit_scale = name, embed_dim, logit_scale
-
-    def targets(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Noise: [B, D] for image and text."""
-        sample = batch["sample"]
-        shape = (len(sample), self.embed_dim)
-        return {"image": torch.randn(shape, device=sample.device), "text": torch.randn(shape, device=sample.device)}
 
 
 def time_step(

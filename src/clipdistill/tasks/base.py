@@ -11,7 +11,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
+from clipdistill.data import Mixture
+from clipdistill.data.fields import Field, encoder_fields
 from clipdistill.errors import UserError, nearest
+from clipdistill.kinds import kind_of
 from clipdistill.recipe_files import explain
 
 Features = dict[str, Tensor]
@@ -45,20 +48,26 @@ class Task(nn.Module):
     Trainer averages these and sums weight * term.
 
     Teachers are not submodules: they are never in `train()` mode, in the optimizer or in a checkpoint.
+
+    A method is found by its `METHOD` in the modules of this package, or as `module:Class` anywhere else.
     """
+
+    METHOD: ClassVar[str]
+    """What a recipe calls it, under `task.method`."""
 
     TERMS: ClassVar[Mapping[str, float]] = {}
     Options: ClassVar[type[TaskOptions]] = TaskOptions
-    WITHOUT_TEACHER: ClassVar[bool] = False
-    """Whether the method is its own control when it has no teacher; else the control is plain contrastive training."""
-    STUDENT: ClassVar[Literal["dual_encoder", "diffusion"]] = "dual_encoder"
-    TEACHER: ClassVar[Literal["dual_encoder", "diffusion"]] = "dual_encoder"
-    """What kind of model the student and the live teachers are."""
+    TEACHERS: ClassVar[tuple[int, int | None]] = (0, 0)
+    """The least and the most teachers that it takes; None = any number."""
+    KIND: ClassVar[str] = "dual_encoder"
+    """The kind of model that training starts with, of `clipdistill.kinds`."""
+    TEACHER_KIND: ClassVar[str] = "dual_encoder"
+    FEATURES: ClassVar[Literal["embedding", "tower", "tokens"]] = "embedding"
+    """What the teachers give: embeddings, a joined model's tower features, or token features (see `LiveTeacher`)."""
+    OWN_TEACHER: ClassVar[bool] = False
+    """Whether its teacher is the model that training starts with, frozen, whatever else a recipe says of it."""
 
-    HARD_NEGATIVES: ClassVar[bool] = False
-    """Whether `data.hard_negatives` enter the task loss."""
-
-    student: Any  # a DualEncoder, unless STUDENT says otherwise
+    student: Any  # a DualEncoder, unless KIND says otherwise
 
     def __init__(
         self,
@@ -68,10 +77,48 @@ class Task(nn.Module):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.check_teachers(len(teachers))
         self.student = student
         self.teachers = tuple(teachers)
         self.weights = self.check_weights(weights)
         self.settings = self.check_options(options)
+        self.build()
+
+    def build(self) -> None:
+        """Make what trains besides the student, and freeze of the student what doesn't train."""
+
+    @classmethod
+    def make_student(
+        cls, model: Any, weights: Mapping[str, float] | None = None, options: Mapping[str, Any] | None = None
+    ) -> Any:
+        """What is trained, made from the model that training starts with: that model itself, for most methods."""
+        return model
+
+    @classmethod
+    def control(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The same training without a teacher, as `task:` of a recipe: the method itself, or else plain contrastive.
+
+        Raises:
+            UserError: the method learns from no teacher, so there is nothing to compare it with.
+        """
+        least, most = cls.TEACHERS
+        if most == 0 or "task" not in cls.TERMS:
+            raise UserError(f"`compare`: {cls.METHOD} has no teacher to leave out; remove `control`")
+        if least == 0:
+            return {"method": cls.METHOD, "weights": {"task": 1.0}, **options}
+        return {"method": "contrastive", **{key: options[key] for key in ("loss", "chunk") if key in options}}
+
+    @classmethod
+    def check_teachers(cls, count: int) -> None:
+        """Raise a UserError when the method can't work with `count` teachers."""
+        least, most = cls.TEACHERS
+        name = cls.__dict__.get("METHOD", cls.__name__)
+        if count < least:
+            needs = "a teacher" if least == 1 else f"{least} teachers"
+            raise UserError(f"`teachers`: {name} needs {needs}; add one, or use `task.method=contrastive`")
+        if most is not None and count > most:
+            takes = "no teacher" if most == 0 else "one teacher" if most == 1 else f"{most} teachers at most"
+            raise UserError(f"`teachers`: {name} takes {takes}, not {count}; remove the others, or choose another method")
 
     @classmethod
     def check_weights(cls, weights: Mapping[str, float] | None) -> dict[str, float]:
@@ -101,19 +148,31 @@ class Task(nn.Module):
         except ValidationError as error:
             raise UserError(f"`task`: {explain(error, cls.Options)}") from error
 
-    @classmethod
-    def teachers_see_pictures(cls, weights: Mapping[str, float] | None) -> bool:
-        """Whether live teachers are shown the batch's pictures, or its captions alone."""
-        return True
+    def fields(self, data: Mixture) -> dict[str, Field]:
+        """What a batch holds: what the student sees of a pair, and what each teacher asks for.
+
+        Args:
+            data: what batches will be made of, with its `regions` where the recipe has some.
+
+        Raises:
+            UserError: the data lacks what the method reads.
+        """
+        found = self.student_fields()
+        for teacher in self.teachers:
+            found |= teacher.fields()
+        return found
+
+    def student_fields(self) -> dict[str, Field]:
+        """The student's share of `fields`."""
+        return encoder_fields("student", self.student)
 
     def compile(self) -> None:
         """Compile (torch.compile) what a step spends its time on."""
-        self.student.encode_image = torch.compile(self.student.encode_image)
-        self.student.encode_text = torch.compile(self.student.encode_text)
+        kind_of(self.student).compile(self.student)
 
     def set_grad_checkpointing(self) -> None:
         """Trade time for memory: compute activations again in the backward pass."""
-        self.student.set_grad_checkpointing(True)
+        kind_of(self.student).checkpoint_activations(self.student)
 
     def forward_once(self, batch: Batch) -> None:
         """One forward pass of the student: what a step's FLOPs are counted on."""

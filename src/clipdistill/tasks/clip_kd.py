@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,28 +42,22 @@ class ClipKD(Contrastive):
     embeddings into the teacher's space train along and are thrown away afterwards.
     """
 
+    METHOD = "clip_kd"
+    TEACHERS = (1, None)
     TERMS = {
         "task": 1.0, "crd": 1.0, "fd": 2000.0, "icl": 1.0,
         "gd": 0.0, "afd": 0.0, "mfd": 0.0, "affinity": 0.0, "ensemble": 0.0,
     }  # fmt: skip
     Options = ClipKDOptions
 
-    def __init__(
-        self,
-        student: Any,
-        teachers: Sequence[Any] = (),
-        weights: Mapping[str, float] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(student, teachers, weights, options)
-        if not self.teachers:
-            raise UserError("`teachers`: clip_kd needs a teacher; add one, or use `task.method=contrastive`")
+    def build(self) -> None:
+        """Projections into the teacher's width, and what fuses and scales."""
         single = [term for term in ONE_TEACHER if self.wants(term)]
         if len(self.teachers) > 1 and single:
             raise UserError(
                 f"`task.weights.{single[0]}` works with one teacher, not {len(self.teachers)}; use `ensemble`"
             )
-        width, target = int(student.embed_dim), int(self.teachers[0].embed_dim)
+        width, target = int(self.student.embed_dim), int(self.teachers[0].embed_dim)
         if any(self.wants(term) for term in ("fd", "icl", "gd", "afd", "mfd")):
             same = width == target
             self.project_image: nn.Module = nn.Identity() if same else nn.Linear(width, target)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from clipdistill.data import fields as data_fields
 from clipdistill.objectives.contrastive import info_nce, sigmoid_loss
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions, clamp_logit_scale
 
@@ -16,14 +18,31 @@ class ContrastiveOptions(TaskOptions):
     loss: Literal["info_nce", "sigmoid"] = "info_nce"
     chunk: int | None = None
     """Rows of the logits that are held at once; none = all of them."""
+    hard_negatives: int = Field(default=0, ge=0)
+    """False captions a pair that every picture can choose (NegCLIP); a recipe says it under `data`."""
+
+    @model_validator(mode="after")
+    def _negatives_need_info_nce(self) -> ContrastiveOptions:
+        if self.hard_negatives and self.loss == "sigmoid":
+            raise ValueError("`data.hard_negatives` enter InfoNCE; set it to 0 with the sigmoid loss")
+        return self
 
 
 class Contrastive(Task):
     """InfoNCE (CLIP) or the sigmoid loss (SigLIP) between the student's image and text embeddings."""
 
+    METHOD = "contrastive"
     TERMS = {"task": 1.0}
     Options = ContrastiveOptions
-    HARD_NEGATIVES = True
+
+    def student_fields(self) -> dict[str, data_fields.Field]:
+        """Pictures and captions, and false captions where they are asked for."""
+        found = super().student_fields()
+        if self.settings.hard_negatives:
+            found["negative/student"] = data_fields.HardNegatives(
+                self.student.tokenizer, self.settings.hard_negatives
+            )
+        return found
 
     def encode(self, batch: Batch) -> Features:
         """Embeddings of `image/student` and `text/student`, un-normalised, [B, D].

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -32,27 +29,22 @@ class DCLIP(Task):
     teachers it is the paper's "no teacher" run.
     """
 
+    METHOD = "dclip"
+    TEACHERS = (0, 2)
     TERMS = {"task": 1.0, "cosine_image": 1.0, "cosine_text": 1.0, "anchor": 0.0, "itm": 0.0}
     Options = DCLIPOptions
-    WITHOUT_TEACHER = True
 
-    def __init__(
-        self,
-        student: Any,
-        teachers: Sequence[Any] = (),
-        weights: Mapping[str, float] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(student, teachers, weights, options)
+    def build(self) -> None:
+        """Freeze all but the image tower, and make the head that tells pairs."""
         for count, term in ((1, "cosine_image"), (1, "cosine_text"), (2, "anchor")):
             if self.wants(term) and len(self.teachers) < count:
                 what = "the meta-teacher" if count == 1 else "the original model as the second teacher"
                 raise UserError(f"`task.weights.{term}` needs {what}; add it to `teachers` or set the weight to 0")
-        for name, parameter in student.named_parameters():
+        for name, parameter in self.student.named_parameters():
             if not name.startswith("clip.visual."):
                 parameter.requires_grad_(False)  # the text tower, and the logit scale with it
         if self.wants("itm"):
-            width = int(student.embed_dim)
+            width = int(self.student.embed_dim)
             self.itm_head = nn.Sequential(nn.Linear(3 * width, width), nn.GELU(), nn.Linear(width, 2))
 
     def train(self, mode: bool = True) -> DCLIP:

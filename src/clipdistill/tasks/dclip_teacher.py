@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from clipdistill.data import Mixture
+from clipdistill.data.fields import Field, Regions
+from clipdistill.models import fingerprint
 from clipdistill.models.meta_teacher import Attention, MetaTeacher, Variant, region_inputs
 from clipdistill.objectives.contrastive import info_nce
 from clipdistill.objectives.itm import hard_negatives, matching_loss
@@ -38,19 +41,32 @@ class DCLIPTeacher(Task):
     proportion to similarity, against its own.
     """
 
+    METHOD = "dclip_teacher"
+    TEACHERS = (1, 1)
+    FEATURES = "tokens"
+    OWN_TEACHER = True
     TERMS = {"task": 1.0, "itm": 0.0}
     Options = DCLIPTeacherOptions
 
     @classmethod
-    def make_student(cls, width: int, options: Mapping[str, Any], weights: Mapping[str, float] | None) -> MetaTeacher:
-        """A fresh meta-teacher of this width, with a matching head where `itm` has a weight."""
+    def make_student(
+        cls, model: Any, weights: Mapping[str, float] | None = None, options: Mapping[str, Any] | None = None
+    ) -> MetaTeacher:
+        """A fresh meta-teacher on a pretrained model, with a matching head where `itm` has a weight."""
         values = cls.check_options(options).model_dump()
         values.pop("temperature")
-        return MetaTeacher(width, **values, itm="itm" in cls.check_weights(weights))
+        made = MetaTeacher(int(model.embed_dim), **values, itm="itm" in cls.check_weights(weights))
+        made.base = fingerprint(model)
+        return made
+
+    def fields(self, data: Mixture) -> dict[str, Field]:
+        """The pictures' regions, and captions for the frozen text tower."""
+        return {**self.teachers[0].fields(), "regions": Regions(data)}
 
     def encode(self, batch: Batch) -> Features:
         """`image`: the attended embedding [B, D]; for `itm` what it was made from too."""
-        found = self.teachers[0].targets(batch)
+        seen = ("regions", "region_mask", "region_scores", "region_areas")
+        found = {name: batch[name] for name in seen} | self.teachers[0].targets(batch)
         features = {"image": self.student(*region_inputs(found)), "text": found["text"]}
         if self.wants("itm"):
             # Masks travel as numbers: features are joined over processes as such.

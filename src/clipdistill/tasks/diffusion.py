@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from clipdistill.errors import UserError
 from clipdistill.objectives.score_distillation import SEEDS, draw_steps_and_noise, step_weights
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
 
@@ -34,23 +32,14 @@ class DiffusionTraining(Task):
     `preprocess` and `tokenizer`. A VAE, where there is one, stays as it is.
     """
 
+    METHOD = "diffusion"
+    KIND = "denoiser"
     TERMS = {"denoising": 1.0}
     Options = DiffusionOptions
-    WITHOUT_TEACHER = True
-    STUDENT = "diffusion"
 
-    def __init__(
-        self,
-        student: Any,
-        teachers: Sequence[Any] = (),
-        weights: Mapping[str, float] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(student, teachers, weights, options)
-        if self.teachers:
-            raise UserError("`teachers`: the method `diffusion` learns from pictures and captions alone; remove them")
-        if not hasattr(student, "predict_noise"):
-            raise UserError("`student.model`: the method `diffusion` trains a diffusion model, such as petri-diffusion")
+    def build(self) -> None:
+        """UNet and text encoder train, the VAE doesn't."""
+        student = self.student
         student.unet.requires_grad_(True)
         student.text_encoder.requires_grad_(self.settings.train_text)
         if student.vae is not None:
@@ -62,10 +51,6 @@ class DiffusionTraining(Task):
         if self.student.vae is not None:
             self.student.vae.eval()
         return self
-
-    def compile(self) -> None:
-        """Compile the UNet."""
-        self.student.unet.compile()
 
     def forward_once(self, batch: Batch) -> None:
         """One denoising of each picture."""

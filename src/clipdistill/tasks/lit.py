@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
-from clipdistill.tasks.base import Batch, Features
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from clipdistill.data import Mixture
+from clipdistill.data.fields import Field, encoder_fields
+from clipdistill.errors import UserError
+from clipdistill.models import JoinedEncoder
+from clipdistill.tasks.base import Batch, Features, TaskOptions
 from clipdistill.tasks.contrastive import Contrastive
+
+
+class LockedTuningOptions(TaskOptions):
+    """Options of locked-image tuning: those of the contrastive loss between features that never change."""
+
+    loss: Literal["info_nce", "sigmoid"] = "info_nce"
+    chunk: int | None = None
+    """Rows of the logits that are held at once; none = all of them."""
 
 
 class LockedTuning(Contrastive):
     """Contrastive training of a JoinedEncoder's projections (LiT, 2022, with both towers locked).
 
-    The tower features are the task's teacher targets: live they are computed each step, stored (`features: tower`)
-    a step costs two matrix products.
+    The tower features are what its teacher, the student's own towers, gives: live they are computed each step, stored a
+    step costs two matrix products.
     """
 
-    HARD_NEGATIVES = False
+    METHOD = "lit"
+    TEACHERS = (0, 1)
+    FEATURES = "tower"
+    OWN_TEACHER = True
+    Options = LockedTuningOptions
+
+    @classmethod
+    def make_student(
+        cls, model: Any, weights: Mapping[str, float] | None = None, options: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The joined model with its towers locked; UserError for a model without towers of its own."""
+        if not isinstance(model, JoinedEncoder):
+            raise UserError(
+                "`task.method=lit` trains a joined model; give `student.image_tower` and `student.text_tower`"
+            )
+        model.lock_towers()
+        return model
+
+    def fields(self, data: Mixture) -> dict[str, Field]:
+        """Pictures and captions, for whoever encodes them: nothing where the features are stored."""
+        return self.teachers[0].fields() if self.teachers else encoder_fields("student", self.student)
 
     def encode(self, batch: Batch) -> Features:
         """Project the tower features of the batch: [B, D] each."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from clipdistill.data import Mixture
+from clipdistill.data import fields as data_fields
 from clipdistill.errors import UserError
+from clipdistill.kinds import kind_of
 from clipdistill.objectives.score_distillation import SEEDS, draw_steps_and_noise, feature_regression, sds_loss
 from clipdistill.tasks.base import Batch, Features, Trainable
 from clipdistill.tasks.contrastive import Contrastive, ContrastiveOptions
@@ -68,25 +71,18 @@ class SDSCLIP(Contrastive):
     """
 
     TERMS = {"task": 1.0, "sds": 0.001, "features": 0.0}
+    METHOD = "sds_clip"
+    TEACHERS = (0, 1)
+    TEACHER_KIND = "denoiser"
     Options = SDSCLIPOptions
-    WITHOUT_TEACHER = True
-    TEACHER = "diffusion"
 
-    def __init__(
-        self,
-        student: Any,
-        teachers: Sequence[Any] = (),
-        weights: Mapping[str, float] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(student, teachers, weights, options)
+    def build(self) -> None:
+        """Freeze all but the norms, and make the map h_w into the diffusion model's latents."""
         asked = [term for term in ("sds", "features") if self.wants(term)]
         if asked and not self.teachers:
             raise UserError(f"`teachers`: `task.weights.{asked[0]}` needs a diffusion model; add one, or set it to 0")
-        if asked and not hasattr(self.teachers[0], "predict_noise"):
-            raise UserError("`teachers.0`: sds_clip needs a diffusion model (a diffusers folder), not a CLIP")
         if self.settings.train == "norms":
-            train_norms_only(student)
+            train_norms_only(self.student)
         if self.wants("sds"):
             teacher = self.teachers[0].freeze()
             self.h_w = self._map(teacher.embed_dim)
@@ -107,22 +103,24 @@ class SDSCLIP(Contrastive):
                 nn.init.zeros_(linear.bias)
         return linear
 
-    @classmethod
-    def teachers_see_pictures(cls, weights: Mapping[str, float] | None) -> bool:
-        """For `features` alone: score distillation takes captions."""
-        return "features" in cls.check_weights(weights)
-
     def compile(self) -> None:
         """Compile the student's towers and the UNet."""
         super().compile()
         for teacher in self.teachers:
-            teacher.unet.compile()
+            kind_of(teacher).compile(teacher)
 
     def set_grad_checkpointing(self) -> None:
         """Checkpoint the student's towers and the UNet, whose activations are most of a step's memory."""
         super().set_grad_checkpointing()
         for teacher in self.teachers:
-            teacher.set_grad_checkpointing()
+            kind_of(teacher).checkpoint_activations(teacher)
+
+    def fields(self, data: Mixture) -> dict[str, data_fields.Field]:
+        """Score distillation shows the diffusion model captions; only `features` shows it pictures."""
+        found = self.student_fields()
+        for teacher in self.teachers:
+            found |= data_fields.encoder_fields(teacher.role, teacher, images=self.wants("features"))
+        return found
 
     def train(self, mode: bool = True) -> SDSCLIP:
         """As torch's; BatchNorms whose affine part alone trains keep the statistics of their pre-training."""

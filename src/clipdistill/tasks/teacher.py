@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from clipdistill.data.fields import Field, encoder_fields
 from clipdistill.errors import UserError
+from clipdistill.models.token_embeddings import token_embeddings
 from clipdistill.stores import TeacherStore
 from clipdistill.tasks.base import Batch, Features
 
 
 class Teacher(Protocol):
-    """Gives targets for a batch: `image` and `text`, float32 [B, D], un-normalised, without gradients."""
+    """Gives targets for a batch, without gradients: `image` and `text`, float32 [B, D], un-normalised, as a rule."""
 
     name: str
     embed_dim: int
     logit_scale: float
+
+    def fields(self) -> dict[str, Field]:
+        """What a batch must hold for it."""
+        ...
 
     def targets(self, batch: Batch) -> Features:
         """Targets of the samples in `batch`."""
@@ -26,12 +32,17 @@ class Teacher(Protocol):
 
 
 class LiveTeacher:
-    """A frozen DualEncoder that encodes what the loader prepared for its role (own transforms, own tokenizer)."""
+    """A frozen DualEncoder that encodes what the loader prepared for its role (own transforms, own tokenizer).
 
-    def __init__(self, model: Any, role: str = "teacher0") -> None:
+    Args:
+        features: "embedding"; "tower", a joined model's features before its projections; "tokens", of captions alone:
+            `text` [B, D], and `tokens` [B, L, D] with `token_mask` bool [B, L] in the shared space.
+    """
+
+    def __init__(self, model: Any, role: str = "teacher0", features: str = "embedding") -> None:
         model.requires_grad_(False).eval()
         self._model = model
-        self.role = role
+        self.role, self.features = role, features
         self.name: str = model.name
         self.embed_dim: int = model.embed_dim
         self.logit_scale = model.logit_scale.item()
@@ -41,14 +52,25 @@ class LiveTeacher:
         """The frozen model."""
         return self._model
 
+    def fields(self) -> dict[str, Field]:
+        """Pictures and captions under its role; captions alone for token features."""
+        return encoder_fields(self.role, self._model, images=self.features != "tokens")
+
     @torch.no_grad()
     def targets(self, batch: Batch) -> Features:
-        """Encode `image/<role>` and `text/<role>`; in bf16 on a GPU."""
+        """Encode `image/<role>` and `text/<role>`; embeddings in bf16 on a GPU."""
         # no_grad, not inference_mode: the targets enter losses whose graph saves them.
         self._model.eval()
-        pixels, tokens = batch[f"image/{self.role}"], batch[f"text/{self.role}"]
+        tokens = batch[f"text/{self.role}"]
+        if self.features == "tokens":
+            text, words, mask = token_embeddings(self._model, tokens)
+            return {"tokens": words.float(), "token_mask": mask, "text": text.float()}
+        pixels = batch[f"image/{self.role}"]
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.device.type == "cuda"):
-            image, text = self._model.encode_image(pixels), self._model.encode_text(tokens)
+            if self.features == "tower":
+                image, text = self._model.image_tower_features(pixels), self._model.text_tower_features(tokens)
+            else:
+                image, text = self._model.encode_image(pixels), self._model.encode_text(tokens)
         return {"image": image.float(), "text": text.float()}
 
 
@@ -77,6 +99,10 @@ class StoredTeacher:
             )
         self._rows = rows
 
+    def fields(self) -> dict[str, Field]:
+        """None: rows are looked up by the numbers that every batch has."""
+        return {}
+
     def targets(self, batch: Batch) -> Features:
         """Look up the views and captions that the loader drew."""
         rows = self._rows[batch["sample"].cpu()]
@@ -88,6 +114,27 @@ class StoredTeacher:
         text = self.store.text(rows.numpy(), captions)
         device = batch["sample"].device
         return {"image": _tensor(image, device), "text": _tensor(text, device)}
+
+
+class DryTeacher:
+    """Stands in the forecast for a teacher whose store isn't written yet: noise of the right widths.
+
+    Args:
+        widths: of what it gives: `{"image": D, "text": D}`.
+    """
+
+    def __init__(self, name: str, widths: Mapping[str, int], logit_scale: float = 1.0) -> None:
+        self.name, self.widths, self.logit_scale = name, dict(widths), logit_scale
+        self.embed_dim = self.widths["image"]
+
+    def fields(self) -> dict[str, Field]:
+        """None, as a stored teacher's."""
+        return {}
+
+    def targets(self, batch: Batch) -> Features:
+        """[B, D] for each width."""
+        sample = batch["sample"]
+        return {name: torch.randn(len(sample), width, device=sample.device) for name, width in self.widths.items()}
 
 
 def _tensor(values: Any, device: torch.device) -> Tensor:

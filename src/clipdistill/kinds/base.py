@@ -1,0 +1,66 @@
+"""What a kind of model is: how one is made, opened, saved and measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from clipdistill.errors import UserError
+from clipdistill.recipe import ModelSpec
+
+
+class Kind:
+    """One kind of model. Its models carry the name as a class attribute `KIND`, by which `kind_of` finds it."""
+
+    name: ClassVar[str]
+    layouts: ClassVar[tuple[str, ...]] = ()
+    """What a trained model is exported to; where one isn't possible for an architecture it is left out."""
+    storable: ClassVar[bool] = True
+    """Whether what a teacher of this kind gives can be stored."""
+
+    def new(self, spec: ModelSpec, seed: int, device: torch.device | str = "cpu") -> Any:
+        """A model as training starts with it: pretrained by name, or with weights drawn from the seed."""
+        raise TypeError(f"{type(self).__name__} must define new")
+
+    def open(self, spec: ModelSpec, device: torch.device | str = "cpu", *, bf16: bool = False, role: str = "") -> Any:
+        """A model with its weights, to learn from or to start from.
+
+        Args:
+            bf16: whether the run computes in bfloat16. role: whose part of a batch it reads, such as `teacher0`.
+
+        Raises:
+            UserError: there are none.
+        """
+        if spec.model is None:
+            raise UserError("`model` is missing: name one, or give its folder")
+        return self.load(spec.model, device)
+
+    def recognises(self, name: str) -> bool:
+        """Whether a name, folder or RUN is of this kind."""
+        raise TypeError(f"{type(self).__name__} must define recognises")
+
+    def load(self, name: str | Path, device: torch.device | str = "cpu") -> Any:
+        """Open a trained model by name, folder or RUN."""
+        raise TypeError(f"{type(self).__name__} must define load")
+
+    def save(self, model: Any, folder: Path) -> None:
+        """Write a model into a folder, in each of its layouts."""
+        raise TypeError(f"{type(self).__name__} must define save")
+
+    def fingerprint(self, model: Any, features: str = "embedding") -> str:
+        """Hash of all that decides what the model gives: for tower features that of the towers alone."""
+        raise TypeError(f"{type(self).__name__} must define fingerprint")
+
+    def cost(self, model: Any, device: torch.device | str = "cpu") -> dict[str, float]:
+        """`parameters`, `image_parameters`, `text_parameters`, and what else this kind can be measured by."""
+        raise TypeError(f"{type(self).__name__} must define cost")
+
+    def compile(self, model: Any) -> None:
+        """Compile (torch.compile) what a step spends its time on."""
+        model.compile()
+
+    def checkpoint_activations(self, model: Any) -> None:
+        """Trade time for memory: compute activations again in the backward pass."""
+        raise UserError(f"`train.activation_checkpointing`: a {self.name} has no activations worth it; set it to false")
