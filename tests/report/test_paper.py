@@ -217,6 +217,8 @@ def test_aro_overall_is_the_plain_mean_of_its_two_parts(tmp_path: Path) -> None:
     (tmp_path / "visual_genome_attribution.json").write_text(json.dumps(attribution))
 
     class Matcher:
+        name = "by number"
+
         def scores(self, groups, progress=None):
             # Right where the case's number is even.
             return [torch.tensor([[1.0, float(int(group.id.split("/")[1]) % 2) * 2]]) for group in groups]

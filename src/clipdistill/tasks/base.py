@@ -11,8 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
-from clipdistill.errors import UserError, nearest
-from clipdistill.recipe_files import explain
+from clipdistill.errors import UserError, explain, nearest
 
 Features = dict[str, Tensor]
 Batch = Mapping[str, Any]
