@@ -32,6 +32,7 @@ NAMED = {
     "petri": PETRI,
     "dclip": ("This is a photo of a {}",),
     "dclip_cifar10": ("a photo of a {}",),
+    # Printed as "a photo of a type or organism", without the class: that alone is put in, and no word changed.
     "dclip_cifar100": ("a photo of a {}, a type or organism",),
 }
 NAMES = ("openai", *NAMED)
