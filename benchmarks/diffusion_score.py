@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 from measuring import interleave, machine, ratio, show, summary, wait
 
 from clipdistill.data import ImageRef, ImageView, apply
+from clipdistill.evaluate.compositional import Group
 from clipdistill.evaluate.diffusion_score import DiffusionScore
 from clipdistill.models import load_model
 from clipdistill.models.diffusion import NAMED, create_diffusion, load_diffusion
@@ -38,12 +38,12 @@ def main() -> None:
     view = ImageView.from_preprocess(clip.preprocess)
     draw = np.random.default_rng(0)
 
-    def items() -> list[SimpleNamespace]:
+    def items() -> list[Group]:
         def picture() -> ImageRef:
             return ImageRef.from_array(draw.integers(0, 256, (64, 64, 3), dtype=np.uint8))
 
         captions = ("a red circle left of a blue square", "a blue square left of a red circle")
-        return [SimpleNamespace(images=[picture(), picture()], captions=captions, id=i) for i in range(options.items)]
+        return [Group((picture(), picture()), captions, id=str(i)) for i in range(options.items)]
 
     def by_diffusion() -> float:
         groups, score = items(), DiffusionScore(diffusion, samples=options.samples, batch_size=options.batch)

@@ -16,7 +16,7 @@ import clipdistill
 from clipdistill.cli import app
 from clipdistill.data import open_source
 from clipdistill.evaluate.sources import open_sources
-from clipdistill.evaluate.suites import OPTIONS, SUITES
+from clipdistill.evaluate.suites import SUITES
 from clipdistill.recipe import DataSpec, EvaluateSpec
 from clipdistill.recipe_files import recipe_names, validate
 from clipdistill.runs.wiring import check_recipe, source_spec
@@ -103,11 +103,29 @@ def test_every_source_in_bring_your_data_opens(tmp_path: Path, monkeypatch: pyte
             formats.add(spec.format)
         for item in values.get("evaluate", ()):
             suite = EvaluateSpec.model_validate(item)
-            assert suite.suite in SUITES and set(suite.options()) <= set(OPTIONS)
+            SUITES[suite.suite].read_options(suite.options())
             data = suite.data if isinstance(suite.data, str) else source_spec(suite.data)  # type: ignore[arg-type]
             assert open_sources(data)
     assert formats >= {"csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "arrays",
                         "torchvision"}  # fmt: skip
+
+
+def table_of_options() -> list[str]:
+    """A line an option of a suite, with the suites that share default and meaning."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for suite in SUITES.values():
+        for name, field in suite.Options.model_fields.items():
+            shown = list(field.default) if isinstance(field.default, tuple) else field.default
+            default = "" if shown is None else f"`{shown}`"
+            found.setdefault((name, default, str(field.description).strip()), []).append(suite.NAME)
+    rows = sorted(found.items(), key=lambda item: (item[0][0], item[1]))
+    return [f"| `{name}` | {', '.join(suites)} | {default} | {says} |" for (name, default, says), suites in rows]
+
+
+def test_the_table_of_suites_options_is_what_the_suites_take() -> None:
+    text = (ROOT / "docs" / "bring-your-data.md").read_text(encoding="utf-8")
+    table = text.partition("| option | of | default | meaning |\n|---|---|---|---|\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == table_of_options()
 
 
 def names_in(file: Path) -> set[str]:

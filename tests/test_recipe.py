@@ -12,7 +12,7 @@ from clipdistill.errors import UserError
 from clipdistill.recipe import ModelSpec
 from clipdistill.recipe_files import differences, load_recipe, recipe_names, validate
 from clipdistill.report.paper import paper_table
-from clipdistill.runs.evaluation import check_suites, open_evaluation, suite_data
+from clipdistill.runs.evaluation import check_suites, open_evaluations, suite_data
 from clipdistill.runs.meta_teacher import check_meta
 from clipdistill.runs.wiring import check_recipe, open_mixture
 from clipdistill.tasks.dclip_teacher import DCLIPTeacherOptions
@@ -150,10 +150,10 @@ def test_the_benchmarks_folder_is_looked_for_before_the_training(
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe("sds_clip/vit_b16")
     with pytest.raises(UserError, match=r"`evaluate.0.data`: data: data/compositional: no such folder"):
-        open_evaluation(recipe, 0)
+        open_evaluations(recipe)
     (tmp_path / "data" / "compositional" / "winoground").mkdir(parents=True)
     with pytest.raises(UserError, match=r"examples.jsonl is missing"):
-        open_evaluation(recipe, 0)
+        open_evaluations(recipe)
 
 
 def test_an_evaluation_draws_the_pictures_that_it_is_asked_for() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
 
 
 class UserError(Exception):
@@ -24,6 +27,43 @@ def nearest(name: str, options: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the closest of `options`, or an empty string when none is close."""
     found = difflib.get_close_matches(name, list(options), n=1, cutoff=0.5)
     return f" Did you mean '{found[0]}'?" if found else ""
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first thing that is wrong, in one line: field, what is wrong, the nearest valid key."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        keys = _keys_at(model, first["loc"][:-1])
+        hint = nearest(str(first["loc"][-1]), keys) or f" Valid keys: {', '.join(sorted(keys))}."
+        return f"unknown key `{field}`.{hint}"
+    if first["type"] == "missing":
+        return f"`{field}` is missing; add it"
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"`{field or 'recipe'}`: {message}{shown}"
+
+
+def _keys_at(model: type[BaseModel], loc: Iterable[Any]) -> list[str]:
+    current: Any = model
+    for part in loc:
+        if isinstance(part, int) or current is None:
+            continue
+        annotation = current.model_fields[part].annotation if part in current.model_fields else None
+        current = _model_in(annotation)
+    return list(current.model_fields) if current is not None else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    from pydantic import BaseModel  # here, so that a command that reads no recipe starts without it
+
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if (found := _model_in(inner)) is not None:
+            return found
+    return None
 
 
 def usage(error: Any) -> int:

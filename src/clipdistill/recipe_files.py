@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from clipdistill.errors import UserError, nearest
+from clipdistill.errors import UserError, explain, nearest
 from clipdistill.recipe import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -45,41 +45,6 @@ def validate(values: Mapping[str, Any], where: str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{where}: {explain(error, Recipe)}") from error
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first thing that is wrong, in one line: field, what is wrong, the nearest valid key."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        keys = _keys_at(model, first["loc"][:-1])
-        hint = nearest(str(first["loc"][-1]), keys) or f" Valid keys: {', '.join(sorted(keys))}."
-        return f"unknown key `{field}`.{hint}"
-    if first["type"] == "missing":
-        return f"`{field}` is missing; add it"
-    message = first["msg"].removeprefix("Value error, ")
-    given = first.get("input")
-    shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return f"`{field or 'recipe'}`: {message}{shown}"
-
-
-def _keys_at(model: type[BaseModel], loc: Iterable[Any]) -> list[str]:
-    current: Any = model
-    for part in loc:
-        if isinstance(part, int) or current is None:
-            continue
-        annotation = current.model_fields[part].annotation if part in current.model_fields else None
-        current = _model_in(annotation)
-    return list(current.model_fields) if current is not None else []
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        if (found := _model_in(inner)) is not None:
-            return found
-    return None
 
 
 def _find(name: str) -> Path:

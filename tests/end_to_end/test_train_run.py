@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from conftest import Command
 from PIL import Image
 
+from clipdistill.data.sources import FORMATS
 from clipdistill.engine.trainer import Trainer
 from clipdistill.models import load_model
 from clipdistill.recipe_files import load_recipe
@@ -31,6 +33,23 @@ def suites(world: Path) -> str:
 
 
 @pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """The format and split of every source that is opened, in order."""
+    found: list[tuple[str, Any]] = []
+
+    def counted(kind: str, opener: Callable[..., Any]) -> Callable[..., Any]:
+        def open_counted(**options: Any) -> Any:
+            found.append((kind, options.get("split")))
+            return opener(**options)
+
+        return open_counted
+
+    for kind, opener in FORMATS.items():
+        monkeypatch.setitem(FORMATS, kind, counted(kind, opener))
+    return found
+
+
+@pytest.fixture
 def seen_batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Every batch that a trainer is given, in order."""
     seen: list[dict[str, Any]] = []
@@ -45,11 +64,16 @@ def seen_batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def test_a_whole_run(
-    command: Command, recipe: Path, world: Path, tmp_path: Path, seen_batches: list[dict[str, Any]]
-) -> None:
+    command: Command, recipe: Path, world: Path, tmp_path: Path, seen_batches: list[dict[str, Any]],
+    opened: list[tuple[str, Any]],
+) -> None:  # fmt: skip
     out = tmp_path / "run"
     said = command("train", recipe, suites(world), "compare=[teacher, base, control]", "--out", out)
     assert said.code == 0, said.err
+
+    # The data of the suites was opened once, for the check before the training, four models and the examples.
+    assert opened.count(("karpathy", "test")) == opened.count(("imagefolder", None)) == 1
+    assert (out / "examples.json").is_file()
 
     # The plan came first, and the store was written.
     assert said.err.index("plan: micro") < said.err.index("caching") < said.err.index("training: 6/6")

@@ -19,6 +19,7 @@ COLOURS = {
 class ColourModel(nn.Module):
     """Sees the mean colour of a picture, and reads the colour words of a text: perfect, and easy to reason about."""
 
+    KIND, name = "dual_encoder", "colours"
     preprocess = {"size": 16, "interpolation": "bilinear", "resize_mode": "shortest", "fill_color": 0}
 
     def __init__(self):

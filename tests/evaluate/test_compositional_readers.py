@@ -28,7 +28,7 @@ ALL: dict[str, Callable[[Path], Path]] = {
 class Lengths:
     """Scores by the captions' lengths alone."""
 
-    calls = 0
+    name, calls = "lengths", 0
 
     def scores(self, groups: Sequence[Group], progress: Any = None) -> list[torch.Tensor]:
         self.calls += 1

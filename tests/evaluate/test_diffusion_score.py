@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from PIL import Image
 
 from clipdistill.data import ImageRef
 from clipdistill.errors import UserError
+from clipdistill.evaluate.compositional import Group, Picture
 from clipdistill.evaluate.diffusion_score import DiffusionScore
 from tests.models.tiny_diffusion import tiny_diffusion
 
@@ -55,7 +54,7 @@ def picture(colour: str) -> ImageRef:
 def test_a_perfect_denoiser_picks_the_caption_that_fits() -> None:
     score = DiffusionScore(Perfect(), samples=3, batch_size=5)
     names = list(COLOURS)
-    group = SimpleNamespace(images=[picture(name) for name in names], captions=names, id="a", tags=())
+    group = Group(tuple(picture(name) for name in names), tuple(names), id="a")
     told: list[tuple[str, int, int]] = []
     found = score.scores([group, group], lambda *given: told.append(given))
     assert [scores.shape for scores in found] == [(3, 3)] * 2
@@ -94,10 +93,9 @@ def test_score_is_the_mean_error_with_shared_draws() -> None:
 def test_batches_over_items_give_what_items_alone_give() -> None:
     model = tiny_diffusion()
     groups = [
-        SimpleNamespace(images=[picture("red"), picture("blue")][:n], captions=["a red circle", "a blue circle"], id=n)
-        for n in (1, 2, 1, 2)
+        Group((picture("red"), picture("blue"))[:n], ("a red circle", "a blue circle"), id=str(n)) for n in (1, 2, 1, 2)
     ]
-    groups.append(SimpleNamespace(images=[picture("green")], captions=["a", "b", "c"], id="last"))
+    groups.append(Group((picture("green"),), ("a", "b", "c"), id="last"))
     together = DiffusionScore(model, samples=3, batch_size=7).scores(groups)
     for group, found in zip(groups, together, strict=True):
         alone = DiffusionScore(model, samples=3, batch_size=64).score(group.images, group.captions, str(group.id))
@@ -108,22 +106,19 @@ def test_batches_over_items_give_what_items_alone_give() -> None:
 def test_equal_pictures_and_captions_of_equal_tokens_tie_bit_for_bit() -> None:
     score = DiffusionScore(tiny_diffusion(), samples=3, batch_size=2)
     red, told = picture("red"), []
-    given = SimpleNamespace(images=[red, red], captions=["a red circle", "A red  circle"], id="t")
+    given = Group((red, red), ("a red circle", "A red  circle"), id="t")
     found = score.scores([given], lambda *call: told.append(call))[0]
     assert len(set(found.flatten().tolist())) == 1
     assert told[-1] == ("denoisings", 6, 6), "captions of equal tokens are denoised once and counted as done"
 
 
 def test_a_latent_is_kept_by_file_and_box(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    from clipdistill.evaluate.compositional import Picture
-
     Image.new("RGB", (8, 8), COLOURS["red"]).save(tmp_path / "a.png")
     score = DiffusionScore(Perfect(), samples=1)
     path = str(tmp_path / "a.png")
-    groups = [SimpleNamespace(images=[Picture(path)], captions=["red"], id=n) for n in range(3)]
-    groups.append(
-        SimpleNamespace(images=[Picture(path, (0, 0, 2, 2)), ImageRef.from_path(path)], captions=["red"], id=3)
-    )
+    groups = [Group((Picture(path),), ("red",), id=str(n)) for n in range(3)]
+    groups.append(Group((Picture(path, (0, 0, 2, 2)), ImageRef.from_path(path)), ("red",), id="3"))
+    groups.append(Group((ImageRef.from_path(path),), ("red",), id="4"))
     score.scores(groups)
     assert score.model.seen == 3
     (tmp_path / "bad.png").write_bytes(b"no")

@@ -76,6 +76,19 @@ def test_map_counts_all_texts_of_a_picture_not_only_the_first():
     assert ranks.image_average_precision.tolist() == pytest.approx([(1 / 1 + 2 / 3) / 2, 1.0])
 
 
+def test_mrr_is_of_the_best_caption_and_map_of_all():
+    # Picture 0: captions at ranks 2 and 4. Picture 1: at 1 and 3. Picture 2: at 3 and 4. Picture 3 has none.
+    scores = torch.tensor([
+        [0.8, 0.1, 0.9, 0.5, 0.0, -0.1], [0.4, 0.0, 0.9, 0.2, 0.3, 0.1], [0.9, 0.8, 0.0, -0.1, 0.3, 0.2],
+        [0.5, 0.5, 0.5, 0.5, 0.5, 0.5],
+    ])  # fmt: skip
+    for chunk in (1, 2, 100):
+        metrics = ranks_from_similarity(scores, torch.tensor([0, 0, 1, 1, 2, 2]), chunk).metrics()
+        assert metrics["image_to_text/mrr"] == pytest.approx((1 / 2 + 1 + 1 / 3) / 3)
+        by_image = ((1 / 2 + 2 / 4) / 2, (1 + 2 / 4) / 2, (1 / 3 + 2 / 4) / 2)
+        assert metrics["image_to_text/map"] == pytest.approx(sum(by_image) / 3)
+
+
 def test_order_of_captions_in_the_file_does_not_matter():
     generator = torch.Generator().manual_seed(5)
     image, text = torch.randn(6, 4, generator=generator), torch.randn(20, 4, generator=generator)

@@ -85,8 +85,8 @@ def test_seen_classes_option_splits_one_source(model, world):
 @pytest.mark.parametrize(
     ("suite", "options", "message"),
     [
-        ("retreival", {}, "suite: 'retreival' is unknown.*Did you mean 'retrieval'"),
-        ("retrieval", {"chunks": 3}, "options: 'chunks' is unknown.*Did you mean 'chunk'"),
+        ("retreival", {}, "suite: no suite 'retreival'.*Did you mean 'retrieval'"),
+        ("retrieval", {"chunks": 3}, "options: retrieval: unknown key `chunks`.*Did you mean 'chunk'"),
         ("zero_shot", {}, "has no classes"),
     ],
 )

@@ -7,6 +7,7 @@ from clipdistill.errors import UserError
 from clipdistill.evaluate.apart import Labelled, measure
 from clipdistill.evaluate.templates import load_class_names, load_templates
 from clipdistill.evaluate.zero_shot import class_embeddings, class_prompts, classify
+from clipdistill.recipe_files import load_recipe, recipe_names
 
 
 def test_openai_ensemble_has_80_templates_each_with_one_hole():
@@ -20,6 +21,16 @@ def test_dclips_prompts_are_the_papers():
     assert load_templates("dclip") == ("This is a photo of a {}",)
     assert load_templates("dclip_cifar10") == ("a photo of a {}",)
     assert load_templates("dclip_cifar100") == ("a photo of a {}, a type or organism",)
+
+
+def test_recipes_take_dclips_prompts_from_here():
+    suites = load_recipe("dclip/vit_b16").evaluate
+    given = {str(spec.options().get("name")): spec.options().get("templates") for spec in suites}
+    assert given["cifar100"] == "dclip_cifar100" and given["cifar10"] == "dclip_cifar10"
+    for recipe in recipe_names():
+        if recipe.startswith("dclip/"):
+            texts = [spec.options().get("templates", "plain") for spec in load_recipe(recipe).evaluate]
+            assert set(texts) <= {"plain", "dclip", "dclip_cifar10", "dclip_cifar100"}, recipe
 
 
 def test_templates_from_a_file_with_byte_order_mark_and_windows_line_ends(tmp_path):

@@ -18,10 +18,8 @@ from clipdistill.report.tables import build_groups
 
 TABLES = [f"{paper}/{table}" for paper in paper_names() for table in table_names(paper)]
 RETRIEVAL = {
-    f"{a}/{metric}"
-    for a in ("text_to_image", "image_to_text")
-    for metric in ("recall@1", "recall@5", "recall@10", "map")
-}
+    f"{a}/{metric}" for a in ("text_to_image", "image_to_text") for metric in ("recall@1", "recall@5", "recall@10")
+} | {"text_to_image/map", "image_to_text/mrr"}
 KNOWN = {
     "flickr30k": RETRIEVAL, "coco": RETRIEVAL, "flickr30k_1k": RETRIEVAL, "coco_1k": RETRIEVAL,
     "imagenet": {"top1", "top5"}, "cifar10": {"top1", "top5"}, "cifar100": {"top1", "top5"},
@@ -61,7 +59,7 @@ def test_a_table_parses_and_says_what_the_evaluators_say(key: str) -> None:
         ("clip_kd/vit_t16_from_vit_b16", "clip_kd", "imagenet", "top1", 0.349),
         ("clip_kd/vit_t16_from_vit_b16", "teacher", "imagenet", "top1", 0.3699),
         ("dclip/vit_b32", "dclip", "coco", "text_to_image/recall@1", 0.40),
-        ("dclip/vit_b16", "clip", "flickr30k", "image_to_text/map", 0.89),
+        ("dclip/vit_b16", "clip", "flickr30k", "image_to_text/mrr", 0.89),
         ("dclip/vit_l14", "dclip", "cifar100", "top5", 0.8802),
         ("dclip/ablations", "no_cross_modal_attention", "flickr30k", "text_to_image/map", 0.89),
         ("dclip/mix_220k", "dclip", "coco", "text_to_image/recall@10", 0.77),
@@ -182,6 +180,15 @@ def test_numbers_of_other_data_are_not_set_beside(make_run) -> None:
         assert found["cifar100", "top-1", "student", "DCLIP"] == ["60.95", NO_MODEL]
 
 
+def test_a_perfect_reproduction_of_dclips_map_looks_like_one(make_run) -> None:
+    """Its image-to-text "MAP" is the mean of 1 / rank of the best caption; over all five captions far less is left."""
+    metrics = {"image_to_text/map": 0.61, "image_to_text/mrr": 0.88, "text_to_image/map": 0.78}
+    found = cells(run_with(make_run, "m", "dclip/vit_b32", {"student": [("retrieval", "flickr30k", metrics)]}))
+    assert found["flickr30k", "image \N{RIGHTWARDS ARROW} text MRR", "student", "DCLIP"] == ["88", "88.0"]
+    assert found["flickr30k", "text \N{RIGHTWARDS ARROW} image MAP", "student", "DCLIP"] == ["78", "78.0"]
+    assert not any(metric == "image \N{RIGHTWARDS ARROW} text MAP" for _, metric, _, _ in found)
+
+
 def test_an_unknown_table_is_a_sentence_in_the_report(make_run) -> None:
     (group,) = build_groups([read_run(make_run("x", recipe={"paper": "clip_kd/rn50_from_vitb16"}))])
     assert "Did you mean" in str(paper_numbers(group))
@@ -217,6 +224,8 @@ def test_aro_overall_is_the_plain_mean_of_its_two_parts(tmp_path: Path) -> None:
     (tmp_path / "visual_genome_attribution.json").write_text(json.dumps(attribution))
 
     class Matcher:
+        name = "by number"
+
         def scores(self, groups, progress=None):
             # Right where the case's number is even.
             return [torch.tensor([[1.0, float(int(group.id.split("/")[1]) % 2) * 2]]) for group in groups]

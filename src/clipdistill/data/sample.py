@@ -16,7 +16,10 @@ __all__ = ["BadImage", "ImageRef", "Regions", "Sample"]
 
 
 class ImageRef:
-    """Where a picture is, cheap to copy and to pickle; nothing is read before `open`."""
+    """Where a picture is, cheap to copy and to pickle; nothing is read before `open`.
+
+    Two are equal when they are the same bytes of the same file, the same encoded bytes, or one array.
+    """
 
     __slots__ = ("_offset", "_size", "_where")
 
@@ -98,6 +101,16 @@ class ImageRef:
             return Path(self._where).stat().st_size
         except OSError:
             return -1
+
+    def _key(self) -> tuple[str | bytes | int, int, int]:
+        where = id(self._where) if isinstance(self._where, np.ndarray) else self._where
+        return where, self._offset, self._size
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ImageRef) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
     def __repr__(self) -> str:
         if isinstance(self._where, str):

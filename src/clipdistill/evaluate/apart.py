@@ -66,15 +66,28 @@ def measure(
     return results
 
 
-def _split(part: Labelled, seen: Sequence[str]) -> list[Labelled]:
+def split_rows(data: str, classes: Sequence[str], seen: Sequence[str]) -> dict[str, list[int]]:
+    """The rows of `classes` that are "seen" and those that are "unseen".
+
+    Raises:
+        UserError: a seen class that `data` doesn't have, or none left on one side.
+    """
     for name in seen:
-        if name not in part.classes:
-            raise UserError(f"seen_classes: '{name}' is not a class of {part.name}.{nearest(name, part.classes)}")
-    halves = []
-    for title, wanted in (("seen", True), ("unseen", False)):
-        rows = [row for row, name in enumerate(part.classes) if (name in seen) == wanted]
+        if name not in classes:
+            raise UserError(f"seen_classes: '{name}' is not a class of {data}.{nearest(name, classes)}")
+    found = {
+        title: [row for row, name in enumerate(classes) if (name in seen) == wanted]
+        for title, wanted in (("seen", True), ("unseen", False))
+    }
+    for title, rows in found.items():
         if not rows:
-            raise UserError(f"seen_classes: leaves no {title} classes in {part.name}")
+            raise UserError(f"seen_classes: leaves no {title} classes in {data}")
+    return found
+
+
+def _split(part: Labelled, seen: Sequence[str]) -> list[Labelled]:
+    halves = []
+    for title, rows in split_rows(part.name, part.classes, seen).items():
         new = torch.full((len(part.classes),), -1)
         new[rows] = torch.arange(len(rows))
         kept = new[part.label] >= 0

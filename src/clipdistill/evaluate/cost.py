@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,19 +35,19 @@ def model_cost(
     }
 
 
-def is_denoiser(model: Any) -> bool:
-    """Whether a model is a diffusion model, which scores pairs and embeds nothing."""
-    return hasattr(model, "predict_noise")
-
-
-def denoiser_cost(model: Any) -> dict[str, float]:
+def denoiser_cost(model: Any, *, device: str | torch.device = "cpu") -> dict[str, float]:
     """`parameters` of a diffusion model, `image_parameters` (UNet and VAE), `text_parameters`.
 
-    What it costs to score depends on the number of samples; the benchmark `diffusion_score.py` measures it.
+    What it costs to score depends on the number of samples; the benchmark `diffusion_score.py` measures it. Nothing is
+    run on `device`.
     """
     text = sum(p.numel() for p in model.text_encoder.parameters())
     total = sum(p.numel() for p in model.parameters())
     return {"parameters": total, "image_parameters": total - text, "text_parameters": text}
+
+
+COSTS: dict[str, Callable[..., dict[str, float]]] = {"dual_encoder": model_cost, "denoiser": denoiser_cost}
+"""Kind of model -> what measures it, called with the model and `device`."""
 
 
 def images_per_second(

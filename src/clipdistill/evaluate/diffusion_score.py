@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from clipdistill.data.decode import BadImage
 from clipdistill.data.transforms import ImageView, apply
 from clipdistill.errors import UserError
+from clipdistill.evaluate.compositional.groups import Group, Opens, require_finite
 from clipdistill.evaluate.results import Progress
 
 LATENTS = 4096
@@ -53,23 +53,22 @@ class DiffusionScore:
         self.samples, self.batch_size, self.t_range = samples, batch_size, t_range
         self.t_spread, self.seed = t_spread, seed
         self._view = ImageView.from_preprocess(model.preprocess)
-        self._latents: OrderedDict[Any, Tensor] = OrderedDict()
+        self._latents: OrderedDict[Opens, Tensor] = OrderedDict()
 
-    def scores(self, groups: Sequence[Any], progress: Progress | None = None) -> list[Tensor]:
+    def scores(self, groups: Sequence[Group], progress: Progress | None = None) -> list[Tensor]:
         """Score every picture of each group with every caption of it.
 
         Args:
-            groups: objects with `images` (Pictures, ImageRefs, or callables that give a PIL picture), `captions` and
-                `id`.
+            groups: pictures and captions; the draws are those of a group's id.
             progress: called as `progress("denoisings", done, total)` after each batch.
 
         Returns:
             For each group -d(x, c), float32 [n_images, n_captions] on the CPU: higher is better.
 
         Raises:
-            UserError: a picture that can't be read.
+            UserError: a picture that can't be read; a score that isn't finite.
         """
-        sizes = [len({*map(_key, g.images)}) * len(set(g.captions)) * self.samples for g in groups]
+        sizes = [len(set(g.images)) * len(set(g.captions)) * self.samples for g in groups]
         done, total = 0, sum(sizes)
         found: list[Tensor] = [torch.empty(0)] * len(groups)
         parts: list[tuple[_Item, int, int]] = []
@@ -88,19 +87,21 @@ class DiffusionScore:
                 done += self.batch_size - room
                 for full in {id(part): part for part, _, end in parts if end == part.size}.values():
                     found[full.number] = full.scores()
+                    # Now, for the items that are left may take hours.
+                    require_finite(found[full.number], groups[full.number])
                 parts, room = [], self.batch_size
                 if progress:
                     progress("denoisings", done, total)
         return found
 
-    def score(self, images: Sequence[Any], captions: Sequence[str], item: str = "") -> Tensor:
+    def score(self, images: Sequence[Opens], captions: Sequence[str], item: str = "") -> Tensor:
         """-d(x, c) of every picture with every caption, float32 [n_images, n_captions]; draws are those of `item`."""
-        return self.scores([SimpleNamespace(images=images, captions=captions, id=item)])[0]
+        return self.scores([Group(tuple(images), tuple(captions), id=item)])[0]
 
-    def _item(self, number: int, group: Any) -> _Item:
+    def _item(self, number: int, group: Group) -> _Item:
         """What the denoisings of a group need, each different picture and caption once."""
-        pictures = {_key(image): image for image in group.images}
-        latents = torch.cat([self._latent(key, image) for key, image in pictures.items()])
+        pictures = list(dict.fromkeys(group.images))
+        latents = torch.cat([self._latent(image) for image in pictures])
         texts = list(dict.fromkeys(group.captions))
         with torch.no_grad():
             condition = self.model.encode_text(texts)
@@ -111,11 +112,10 @@ class DiffusionScore:
             owner.append(int((rows[: len(owner) + 1] == row).all(1).nonzero()[0]))
         kept = list(dict.fromkeys(owner))
         place = {text: kept.index(own) for text, own in zip(texts, owner, strict=True)}
-        t, noise = self._draws(str(group.id))
-        order = list(pictures)
+        t, noise = self._draws(group.id)
         return _Item(
             number, latents, condition[kept], t.to(latents.device), noise.to(latents),
-            [order.index(_key(image)) for image in group.images], [place[text] for text in group.captions],
+            [pictures.index(image) for image in group.images], [place[text] for text in group.captions],
         )  # fmt: skip
 
     def _denoise(self, parts: Sequence[tuple[_Item, int, int]]) -> None:
@@ -144,22 +144,22 @@ class DiffusionScore:
         t = (low + at * (high - low)).long().clamp(max=self.model.steps - 1)
         return t, torch.randn(self.samples, *self.model.latent_shape, generator=generator)
 
-    def _latent(self, key: Any, image: Any) -> Tensor:
+    def _latent(self, image: Opens) -> Tensor:
         """[1, c, h, w]; kept, for benchmarks ask about the same picture many times.
 
         Pictures are encoded one by one, so that a latent doesn't depend on its neighbours: it is one pass of the VAE
         beside n passes of the UNet for each caption.
         """
-        if key in self._latents:
-            self._latents.move_to_end(key)
-            return self._latents[key]
+        if image in self._latents:
+            self._latents.move_to_end(image)
+            return self._latents[image]
         try:
-            picture = image.open() if hasattr(image, "open") else image()
+            picture = image.open()
         except BadImage as error:
             raise UserError(f"diffusion score: {error}; get this picture again") from None
         pixels = apply(picture.convert("RGB"), None, self._view)
         latents: Tensor = self.model.latents(pixels[None])
-        self._latents[key] = latents
+        self._latents[image] = latents
         if len(self._latents) > LATENTS:
             self._latents.popitem(last=False)
         return latents
@@ -194,11 +194,3 @@ class _Item:
         """-d(x, c) of the group's pictures and captions, float32."""
         mean = self.errors.view(self.shape).mean(2)
         return -mean[self.pictures][:, self.captions].float()
-
-
-def _key(image: Any) -> Any:
-    """Equal for references to the same bytes of the same file; else the object itself."""
-    where = getattr(image, "_where", None)
-    if isinstance(where, str):
-        return where, image._offset, image._size
-    return image if isinstance(image, Hashable) else id(image)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from clipdistill.evaluate.results import Progress
 class Encoder(Protocol):
     """The part of a DualEncoder that evaluation uses."""
 
+    KIND: ClassVar[str]
+    name: str
     preprocess: dict[str, Any]
     tokenizer: Callable[[list[str]], Tensor]
     training: bool

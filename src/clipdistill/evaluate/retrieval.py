@@ -42,13 +42,18 @@ class RetrievalRanks:
     image_average_precision: Tensor
 
     def metrics(self) -> dict[str, float]:
-        """Return recall@1/5/10 and MAP for both directions, as fractions; pictures without text are no queries."""
+        """Return recall@1/5/10 and MAP for both directions, as fractions; pictures without text are no queries.
+
+        `image_to_text/mrr` is the mean of 1 / rank of a picture's first own text, which DCLIP's tables call MAP. From
+        text to image, with one picture a text, it is the MAP.
+        """
         asked = self.image_to_text > 0
         text_ranks, image_ranks = self.text_to_image.double(), self.image_to_text[asked]
         result = {f"text_to_image/recall@{k}": float((text_ranks <= k).double().mean()) for k in RECALL_AT}
         result["text_to_image/map"] = float((1.0 / text_ranks).mean())
         result |= {f"image_to_text/recall@{k}": float((image_ranks <= k).double().mean()) for k in RECALL_AT}
         result["image_to_text/map"] = float(self.image_average_precision[asked].mean())
+        result["image_to_text/mrr"] = float((1.0 / image_ranks.double()).mean())
         return result
 
 

@@ -54,6 +54,8 @@ def open_sources(data: Mapping[str, Any] | str | Path, name: str | None = None) 
         return {name or source.name: source}
     if not data or not all(isinstance(spec, Mapping | str | Path) for spec in data.values()):
         raise UserError("data: give one source (format: ..., path: ...), or several by name (coco: {format: ...})")
+    if name is not None:
+        raise UserError(f"name: '{name}' is for one source; several are named by their keys, here {', '.join(data)}")
     return {title: source for key, spec in data.items() for title, source in open_sources(spec, str(key)).items()}
 
 

@@ -32,6 +32,7 @@ NAMED = {
     "petri": PETRI,
     "dclip": ("This is a photo of a {}",),
     "dclip_cifar10": ("a photo of a {}",),
+    # Printed as "a photo of a type or organism", without the class: that alone is put in, and no word changed.
     "dclip_cifar100": ("a photo of a {}, a type or organism",),
 }
 NAMES = ("openai", *NAMED)
@@ -49,8 +50,10 @@ def load_templates(name: str | Path | Sequence[str]) -> tuple[str, ...]:
     Raises:
         UserError: an unknown name, a missing file, no templates, or one without exactly one `{}`.
     """
-    if not isinstance(name, str | Path):
+    if isinstance(name, list | tuple):
         return _checked(tuple(name), "templates")
+    if not isinstance(name, str | Path):
+        raise UserError(f"templates: {name!r} is neither a name, a file nor a list; there are {', '.join(NAMES)}")
     if str(name) in NAMED:
         return NAMED[str(name)]
     if name == "openai":
@@ -74,22 +77,35 @@ def downstream_templates(name: str) -> str | tuple[str, ...]:
     return "plain"
 
 
-def load_class_names(value: str | Path | Sequence[str], expected: int | None = None) -> tuple[str, ...]:
+def load_class_names(
+    value: str | Path | Sequence[str], expected: int | None = None, field: str = "class_names"
+) -> tuple[str, ...]:
     """Return class names in label order from a list, a text file with one name a line, or "imagenet".
 
     "imagenet" gives the 1,000 names that CLIP's authors chose, in the order of the sorted WordNet ids.
 
     Raises:
-        UserError: a missing file, or not `expected` names.
+        UserError: a missing file, what is neither list nor text, or not `expected` names; `field` begins the line.
     """
     if value == "imagenet":
         from open_clip import IMAGENET_CLASSNAMES
 
         value = list(IMAGENET_CLASSNAMES)
-    names = read_lines(Path(value), "class_names") if isinstance(value, str | Path) else tuple(value)
-    if expected is not None and len(names) != expected:
-        raise UserError(f"class_names: the data set has {expected} classes, {len(names)} names were given")
+    if not isinstance(value, str | Path | list | tuple):
+        raise UserError(f"{field}: {value!r} is neither a list of names nor a file")
+    names = read_lines(Path(value), field) if isinstance(value, str | Path) else tuple(value)
+    for name in names:
+        if not isinstance(name, str):
+            raise UserError(f"{field}: {name!r} isn't a text; put it in quotes")
+    if expected is not None:
+        check_number_of_names(names, expected)
     return names
+
+
+def check_number_of_names(names: Sequence[str], expected: int) -> None:
+    """Raise a UserError when there isn't one name a class."""
+    if len(names) != expected:
+        raise UserError(f"class_names: the data set has {expected} classes, {len(names)} names were given")
 
 
 def read_lines(path: Path, field: str) -> tuple[str, ...]:

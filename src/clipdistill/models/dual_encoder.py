@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -27,6 +27,8 @@ class DualEncoder(nn.Module):
         channels_last: whether pixels and convolutions are laid out channels-last (see `use_channels_last`); so from the
             start for convolutional image towers, which run about twice as fast that way.
     """
+
+    KIND: ClassVar[str] = "dual_encoder"
 
     def __init__(self, clip: nn.Module, *, name: str, config: dict[str, Any], tokenizer: TextTokenizer) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -36,6 +36,8 @@ class MetaTeacher(nn.Module):
             pooling, which puts the caption itself into the image's target.
         itm: a two-class head that tells pairs from mismatches (appendix E).
     """
+
+    KIND: ClassVar[str] = "meta_teacher"
 
     def __init__(
         self,

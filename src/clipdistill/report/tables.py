@@ -17,6 +17,7 @@ METRICS = {
         for a, b in (("text", "image"), ("image", "text"))
         for key, label in (("recall@1", "R@1"), ("recall@5", "R@5"), ("recall@10", "R@10"), ("map", "MAP"))
     },
+    "image_to_text/mrr": "image \N{RIGHTWARDS ARROW} text MRR",
     "top1": "top-1",
     "top5": "top-5",
     "mean_per_class": "mean per class",

@@ -10,6 +10,7 @@ import torch
 
 from clipdistill.errors import UserError
 from clipdistill.evaluate.results import Result, retention
+from clipdistill.evaluate.suites import open_suite
 from clipdistill.export import save_student
 from clipdistill.export.interpolate import interpolate as mix
 from clipdistill.files import require_writable, write_json, write_text
@@ -49,8 +50,7 @@ def interpolate(
     out = Path(out)
     if (out / "frontier.json").exists():
         raise UserError(f"--out {out}: holds a frontier already; choose another folder")
-    for suite, _ in suites:
-        check_suite(EvaluateSpec(suite=suite), "--measure", "--measure")
+    checked = [check_suite(EvaluateSpec(suite=suite), "--measure", "--measure") for suite, _ in suites]
     for wanted, metric in (("retrieval", RETRIEVAL), ("zero_shot", ZERO_SHOT)):
         if not {wanted, "petri"} & {suite for suite, _ in suites}:
             raise UserError(f"--measure: none of the suites gives {metric}; add {wanted}=DATA (petri gives both)")
@@ -59,14 +59,17 @@ def interpolate(
         require_weights(str(name))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     ends = load_model(base, device=device), load_model(student, device=device)
+    evaluations = [
+        open_suite(suite, data, options) for (suite, options), (_, data) in zip(checked, suites, strict=True)
+    ]
     points: list[Point] = []
     measured = []
     axes: tuple[str, str] | None = None
     for alpha in sorted({0.0, 1.0, *alphas}):
         model = mix(*ends, alpha)
         results: list[Result] = []
-        for suite, data in suites:
-            results += run_suite(model, EvaluateSpec(suite=suite), data, device, 128, 0, f"alpha {alpha:.2f}, ")
+        for evaluation in evaluations:
+            results += run_suite(model, evaluation, device, 128, 0, f"alpha {alpha:.2f}, ")
         axes = axes or (_first(results, RETRIEVAL), _first(results, ZERO_SHOT))
         retrieval, zero_shot = _value(results, axes[0], RETRIEVAL), _value(results, axes[1], ZERO_SHOT)
         kept = retention(zero_shot, points[0].zero_shot if points else zero_shot)

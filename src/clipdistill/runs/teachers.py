@@ -9,7 +9,6 @@ import torch
 
 from clipdistill.data import AugmentPlan, Mixture
 from clipdistill.errors import UserError
-from clipdistill.evaluate import is_denoiser
 from clipdistill.models import fingerprint
 from clipdistill.models.diffusion import load_diffusion
 from clipdistill.recipe import Recipe, TeacherSpec
@@ -41,7 +40,7 @@ class TeacherState:
     @property
     def is_diffusion(self) -> bool:
         """Whether the teacher is a diffusion model, which a task takes as it is: its word is a gradient."""
-        return is_denoiser(self.model)
+        return self.model is not None and self.model.KIND == "denoiser"
 
 
 def open_teacher(spec: TeacherSpec, index: int, recipe: Recipe, student: Any) -> TeacherState:

@@ -13,13 +13,13 @@ from clipdistill.engine.rng import seed_everything
 from clipdistill.engine.tracking import require_trackers
 from clipdistill.engine.trainer import Trainer
 from clipdistill.errors import UserError
-from clipdistill.evaluate import is_denoiser
+from clipdistill.evaluate.suites import Evaluation
 from clipdistill.files import write_json
 from clipdistill.recipe import Recipe
 from clipdistill.report import build_report
 from clipdistill.report.paper import paper_table
 from clipdistill.runs.caching import write_stores
-from clipdistill.runs.evaluation import check_suites, evaluate_models, open_evaluation, run_examples
+from clipdistill.runs.evaluation import check_suites, evaluate_models, open_evaluations, run_examples
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.meta_teacher import check_meta, prepare_meta_teacher
 from clipdistill.runs.models import new_student, open_trained, save_trained
@@ -57,7 +57,7 @@ def train(recipe: Recipe, out: str | Path | None, *, resume: bool = False, plan_
         raise UserError("--out is missing: say where the run shall lie, such as --out runs/first")
     run = RunFolder(out)
     run.check(resume, recipe)
-    parts, plan = _prepare(recipe, ranks, run.path)
+    parts, plan, evaluations = _prepare(recipe, ranks, run.path)
     with_control = "control" in recipe.compare
     write_stores(parts)
     prepare_meta_teacher(parts, run, resume)
@@ -69,11 +69,11 @@ def train(recipe: Recipe, out: str | Path | None, *, resume: bool = False, plan_
         fit(open_parts(control, ranks, parts.mixture), RunFolder(run.control), resume, plan)
     if not ranks.is_main:
         return None
-    finish(recipe, run, parts)
+    finish(recipe, run, parts, evaluations)
     return run
 
 
-def _prepare(recipe: Recipe, ranks: Ranks, out: Path) -> tuple[Parts, Plan]:
+def _prepare(recipe: Recipe, ranks: Ranks, out: Path) -> tuple[Parts, Plan, list[Evaluation]]:
     """Open everything, check it, and show the plan: all that can go wrong early does so here."""
     check_suites(recipe)
     require_trackers(recipe.train.trackers)
@@ -82,12 +82,11 @@ def _prepare(recipe: Recipe, ranks: Ranks, out: Path) -> tuple[Parts, Plan]:
     seed_everything(recipe.seed, ranks.rank)
     parts = open_parts(recipe, ranks)
     check_left_out(parts.mixture, recipe.data.max_bad_share)
-    for index in range(len(recipe.evaluate)):
-        open_evaluation(recipe, index)  # a wrong path is known before the training and not after it
+    evaluations = open_evaluations(recipe)  # a wrong path is known before the training and not after it
     plan = make_plan(parts, out, runs=2 if "control" in recipe.compare else 1)
     if ranks.is_main:
         plan.show(Console(stderr=True))
-    return parts, plan
+    return parts, plan, evaluations
 
 
 def control_recipe(recipe: Recipe) -> Recipe:
@@ -126,7 +125,7 @@ def fit(parts: Parts, run: RunFolder, resume: bool, plan: Plan) -> None:
         save_trained(parts.student.eval(), run.student)
 
 
-def finish(recipe: Recipe, run: RunFolder, parts: Parts) -> None:
+def finish(recipe: Recipe, run: RunFolder, parts: Parts, evaluations: list[Evaluation]) -> None:
     """Evaluate the student and what the recipe compares it with, and write the report."""
     device = parts.ranks.device
     models: dict[str, tuple[str, Any]] = {}
@@ -143,10 +142,8 @@ def finish(recipe: Recipe, run: RunFolder, parts: Parts) -> None:
         models["control"] = (f"{recipe.student.label}, control", open_trained(run.control, device))
     models["student"] = (recipe.student.label, open_trained(run.path, device))
     if recipe.evaluate:
-        write_json(run.evaluation, evaluate_models(recipe, models, device))
-        examples = run_examples(
-            recipe, {role: encoder for role, (_, encoder) in models.items() if not is_denoiser(encoder)}, device
-        )
+        write_json(run.evaluation, evaluate_models(evaluations, models, device, recipe.data.workers))
+        examples = run_examples(evaluations, models, device, recipe.data.workers)
         if examples is not None:
             write_json(run.examples, examples)
         build_report([run.path], run.path)

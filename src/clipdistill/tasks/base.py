@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field, encoder_fields
-from clipdistill.errors import UserError, nearest
+from clipdistill.errors import UserError, explain, nearest
 from clipdistill.kinds import kind_of
-from clipdistill.recipe_files import explain
 
 Features = dict[str, Tensor]
 Batch = Mapping[str, Any]

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clipdistill.errors import UserError, nearest
 from clipdistill.evaluate.compositional.aro import aro, overall
 from clipdistill.evaluate.compositional.captions import clevr, sugarcrepe
-from clipdistill.evaluate.compositional.groups import DualEncoderMatcher, Group, Matcher, Part, Picture
+from clipdistill.evaluate.compositional.groups import (
+    DualEncoderMatcher,
+    Group,
+    Matcher,
+    NotFinite,
+    Part,
+    Picture,
+    require_finite,
+)
 from clipdistill.evaluate.compositional.order import ORDERS
 from clipdistill.evaluate.compositional.pictures import check_pictures
 from clipdistill.evaluate.compositional.winoground import winoground
@@ -31,8 +39,8 @@ SIGNS = {
     "clevr": ("scenes",),
 }
 
-__all__ = ["BENCHMARKS", "DualEncoderMatcher", "Group", "Matcher", "Part", "Picture", "evaluate_compositional",
-           "read_benchmarks"]  # fmt: skip
+__all__ = ["BENCHMARKS", "DualEncoderMatcher", "Group", "Matcher", "Part", "Picture", "check_parts",
+           "evaluate_compositional", "read_benchmarks", "score_parts"]  # fmt: skip
 
 
 def evaluate_compositional(
@@ -46,14 +54,35 @@ def evaluate_compositional(
         progress: called as `progress(what, done, total)`.
 
     Raises:
-        UserError: no benchmark, one that can't be read, or a picture that is missing or broken: an incomplete
-            benchmark isn't scored.
+        UserError: no benchmark, one that can't be read, a picture that is missing or broken (an incomplete benchmark
+            isn't scored), or a model that gives NaN or infinity.
     """
     parts = read_benchmarks(data)
-    past = [check_pictures(part.groups, part.how, progress) for part in parts]
+    return score_parts(matcher, parts, check_parts(parts, progress), progress)
+
+
+def check_parts(parts: Sequence[Part], progress: Progress | None = None) -> list[int]:
+    """Look at the pictures of each part, as `check_pictures` does; how many boxes of each stick out."""
+    return [check_pictures(part.groups, part.how, progress) for part in parts]
+
+
+def score_parts(
+    matcher: Matcher, parts: Sequence[Part], past: Sequence[int], progress: Progress | None = None
+) -> list[Result]:
+    """Score parts whose pictures were looked at; `past` is what `check_parts` found.
+
+    Raises:
+        UserError: a model that gives NaN or infinity, with its name, the benchmark and the item.
+    """
     results = []
     for part, sticking_out in zip(parts, past, strict=True):
-        metrics, artifacts = part.measure(part.groups, matcher.scores(part.groups, progress))
+        try:
+            scores = matcher.scores(part.groups, progress)
+            for group, each in zip(part.groups, scores, strict=True):
+                require_finite(each, group)
+        except NotFinite as error:
+            raise UserError(f"compositional: {part.data}: {matcher.name}: {error}") from None
+        metrics, artifacts = part.measure(part.groups, scores)
         if sticking_out:
             artifacts = artifacts | {"boxes_past_the_edge": sticking_out}
         results.append(Result(part.evaluator, part.data, len(part.groups), metrics, artifacts))

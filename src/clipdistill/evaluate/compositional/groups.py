@@ -17,6 +17,16 @@ from clipdistill.evaluate.embed import Encoder, embed_batches, embed_texts
 from clipdistill.evaluate.results import Progress
 
 
+class Opens(Protocol):
+    """What a picture is to a matcher: `open` decodes it, and equal ones are encoded once.
+
+    A benchmark's `Picture`, or an ImageRef.
+    """
+
+    def open(self) -> Image.Image: ...
+    def __hash__(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Picture:
     """A picture file, or the box (left, top, right, bottom, in pixels) cut out of it.
@@ -42,7 +52,7 @@ class Picture:
 class Group:
     """Pictures and captions that are scored against each other; caption 0 is true of picture 0."""
 
-    images: tuple[Any, ...]
+    images: tuple[Opens, ...]
     captions: tuple[str, ...]
     tags: tuple[str, ...] = ()
     id: str = ""
@@ -68,7 +78,12 @@ class Part:
 
 
 class Matcher(Protocol):
-    """Scores pictures against captions: for each group float [n_images, n_captions], higher is better."""
+    """Scores pictures against captions: for each group float [n_images, n_captions], higher is better.
+
+    `name` is what reports call the model.
+    """
+
+    name: str
 
     def scores(self, groups: Sequence[Group], progress: Progress | None = None) -> list[Tensor]: ...
 
@@ -78,10 +93,11 @@ class DualEncoderMatcher:
 
     def __init__(self, model: Encoder, *, device: str | torch.device = "cpu", batch_size: int = 64) -> None:
         self.model, self.device, self.batch_size = model, device, batch_size
+        self.name: str = model.name
 
     def scores(self, groups: Sequence[Group], progress: Progress | None = None) -> list[Tensor]:
         """Return float64 [n_images, n_captions] for each group; equal captions tie bit for bit."""
-        slots: dict[Any, int] = {}
+        slots: dict[Opens, int] = {}
         for group in groups:
             for image in group.images:
                 slots.setdefault(image, len(slots))
@@ -91,24 +107,36 @@ class DualEncoderMatcher:
         texts = embed_texts(
             self.model, [text for group in groups for text in group.captions], device=self.device, progress=progress
         )
-        features, texts = (torch.nn.functional.normalize(rows.double(), dim=1) for rows in (features, texts))
+        features, texts = (torch.nn.functional.normalize(each.double(), dim=1) for each in (features, texts))
         found, at = [], 0
         for group in groups:
-            image = features[[slots[image] for image in group.images]]
+            rows = features[[slots[image] for image in group.images]]
             text = texts[at : at + len(group.captions)]
             at += len(group.captions)
             # Not a matrix product, whose blocks may round equal captions differently and so break a tie.
-            found.append((image[:, None] * text[None]).sum(-1))
+            found.append((rows[:, None] * text[None]).sum(-1))
         return found
 
-    def _batches(self, images: list[Any]) -> Iterator[dict[str, Any]]:
+    def _batches(self, images: list[Opens]) -> Iterator[dict[str, Any]]:
         from clipdistill.data.transforms import ImageView, apply
 
         view = ImageView.from_preprocess(self.model.preprocess)
         for start in range(0, len(images), self.batch_size):
             part = images[start : start + self.batch_size]
-            pixels = [apply(image.open() if hasattr(image, "open") else image(), None, view) for image in part]
+            pixels = [apply(image.open(), None, view) for image in part]
             yield {"sample": list(range(start, start + len(part))), "image/model": torch.stack(pixels)}
+
+
+class NotFinite(UserError):
+    """A model gave NaN or infinity, which no comparison takes for right: it would be scored as if it had chosen."""
+
+
+def require_finite(scores: Tensor, group: Group) -> None:
+    """Raise NotFinite for scores of a group that hold NaN or infinity."""
+    if not bool(torch.isfinite(scores).all()):
+        raise NotFinite(
+            f"item '{group.id}' is scored NaN or infinity; the model has diverged, take an earlier checkpoint"
+        )
 
 
 def wins(scores: Tensor) -> bool:

@@ -37,7 +37,8 @@ def check_pictures(groups: Sequence[Group], how: str, progress: Progress | None 
     files: dict[str, dict[Picture, None]] = {}
     for group in groups:
         for picture in group.images:
-            files.setdefault(picture.path, {}).setdefault(picture)
+            if isinstance(picture, Picture):  # what isn't a file can't be missing or cut
+                files.setdefault(picture.path, {}).setdefault(picture)
     missing = [(next(iter(named)), "no such file") for path, named in files.items() if not os.path.isfile(path)]
     _refuse(missing, len(files), how)
     bad: list[tuple[Picture, str]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ class DiffusionTeacher(nn.Module):
     Raises:
         UserError: parts that don't fit one another; both sizes are said.
     """
+
+    KIND: ClassVar[str] = "denoiser"
 
     def __init__(
         self, unet: Any, text_encoder: Any, tokenizer: Any, scheduler: Any, vae: Any | None = None,

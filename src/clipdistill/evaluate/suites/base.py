@@ -1,0 +1,114 @@
+"""What every suite is: typed options, data that is opened once, and a run of one model over it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
+
+from clipdistill.errors import UserError, explain
+from clipdistill.evaluate.embed import Embedded, Encoder, embed_images, embed_texts
+from clipdistill.evaluate.results import Progress, Result
+from clipdistill.evaluate.templates import load_class_names, load_templates
+
+Data = Mapping[str, Any] | str | Path
+
+
+def _readable(value: Any) -> str | Path | tuple[str, ...]:
+    load_templates(value)
+    return value if isinstance(value, str | Path) else tuple(value)
+
+
+Templates = Annotated[str | Path | tuple[str, ...], PlainValidator(_readable)]
+"""What `load_templates` takes, and was seen to take."""
+ClassNames = Annotated[tuple[str, ...], PlainValidator(lambda value: load_class_names(value))]
+SeenClasses = Annotated[tuple[str, ...], PlainValidator(lambda value: load_class_names(value, field="seen_classes"))]
+"""Names as `load_class_names` read them."""
+
+
+class SuiteOptions(BaseModel):
+    """Options of a suite, as they stand beside `suite:` in a recipe; unknown ones are errors.
+
+    The docstring of a field is its line in docs/bring-your-data.md.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Job:
+    """The model that a suite is run on, and how: where it lies, batch, decoding processes, progress."""
+
+    model: Encoder
+    device: str | torch.device = "cpu"
+    batch_size: int = 64
+    workers: int = 0
+    progress: Progress | None = None
+
+    def images(self, source: Any) -> Embedded:
+        """Embed the pictures of a source."""
+        return embed_images(
+            self.model,
+            source,
+            device=self.device,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            progress=self.progress,
+        )
+
+    def texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Embed texts, [M, D]."""
+        return embed_texts(self.model, texts, device=self.device, progress=self.progress)
+
+
+OptionsT = TypeVar("OptionsT", bound=SuiteOptions)
+OpenedT = TypeVar("OpenedT")
+
+
+class Suite(ABC, Generic[OptionsT, OpenedT]):
+    """A named set of evaluators.
+
+    A subclass says its name, the kinds of models that it takes and its options, opens its data (all that can be wrong
+    with it is said there, before a model has run) and runs a model over what was opened.
+    """
+
+    NAME: ClassVar[str]
+    KINDS: ClassVar[tuple[str, ...]] = ("dual_encoder",)
+    """Kinds of models that it takes."""
+    READ_BY: ClassVar[Mapping[str, str]] = {}
+    """Option -> the one kind of model that reads it, for options that the suite's other kinds have no use for."""
+    Options: type[OptionsT]
+
+    def read_options(self, given: Mapping[str, Any], where: str = "options") -> OptionsT:
+        """The options, validated; files of templates and names are looked into.
+
+        Raises:
+            UserError: an option that the suite doesn't have, or one that can't be used; `where` begins the line.
+        """
+        try:
+            return self.Options.model_validate(dict(given))
+        except ValidationError as error:
+            raise UserError(f"{where}: {self.NAME}: {explain(error, self.Options)}") from error
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+
+    @abstractmethod
+    def open(self, data: Data, options: OptionsT) -> OpenedT:
+        """Open the data and see that it has what the suite needs; no picture is decoded and no model asked.
+
+        Raises:
+            UserError: it can't be opened, or lacks what the suite or its options need.
+        """
+
+    @abstractmethod
+    def run(self, job: Job, opened: OpenedT, options: OptionsT) -> list[Result]:
+        """Run a model of one of the suite's kinds over what `open` gave, which any number of models may share."""
+
+    def examples(self, opened: OpenedT) -> Any | None:
+        """The source with captions that retrieval examples are drawn from; None where the suite has none."""
+        return None
