@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from clipdistill.data import AugmentPlan, Mixture
-from clipdistill.errors import UserError
-from clipdistill.stores.arrays import SUFFIX
+from clipdistill.stores.arrays import SUFFIX, ArraySpec
 from clipdistill.stores.encoder import Encoder, evaluating
 from clipdistill.stores.facts import fixed_views, require_same, store_facts
 from clipdistill.stores.job import Job, Progress
-from clipdistill.stores.store import TeacherStore, finish
+from clipdistill.stores.shards import join
+from clipdistill.stores.targets import TeacherStore
+from clipdistill.stores.writer import BLOCK_ROWS, ShardWriter
 
 
 def cache_teacher(
@@ -29,6 +31,7 @@ def cache_teacher(
     world_size: int = 1,
     dtype: str = "float16",
     features: str = "embedding",
+    fields: Sequence[str] = (),
     fingerprint: str | None = None,
     max_bad_share: float = 0.01,
     progress: Progress | None = None,
@@ -37,7 +40,7 @@ def cache_teacher(
 
     Every rank encodes a contiguous share of the samples into a folder of its own and notes each block once it is safe
     on the disk. Run again after a kill, it goes on with the first missing block and leaves the same bytes. A store
-    that is complete and fits is opened and nothing is run.
+    that is complete and fits is opened and nothing is run; one that another process is writing is waited for.
 
     Args:
         model: a DualEncoder (its own preprocessing and tokenizer are used).
@@ -47,6 +50,7 @@ def cache_teacher(
         dtype: "float16", or "float32" at twice the size.
         features: "embedding", or "tower" for a joined model's features before its projections (for locked-image
             tuning; image and text rows may differ in width and keep their lengths).
+        fields: names of the samples' fields that the targets depend on; the store is stale once their values change.
         fingerprint: of the teacher; None = `clipdistill.models.fingerprint(model)`. Must be given for tower features:
             of the towers alone, since their projections will change.
         max_bad_share: share of this rank's pictures that may be unreadable.
@@ -84,25 +88,29 @@ def cache_teacher(
             widths=widths,
             dtype=dtype,
             world_size=world_size,
+            fields=fields,
         )
         if (path / "store.json").is_file():
             store = TeacherStore.open(path)
             require_same(path, store.meta, facts)
             return store
-        _refuse_other_split(path, world_size)
-        job = Job(encoder, mixture, plan, path, facts, rank, batch_size, workers, max_bad_share, progress)
-        try:
-            job.run()
-        finally:
-            job.shard.close()
-    return finish(path, world_size)
+        with ShardWriter(
+            path,
+            facts,
+            mixture.ids,
+            _arrays(facts),
+            slots={"caption": lambda position: len(mixture[position].captions)},
+            rank=rank,
+            # Whole batches a block, so that a run taken up again encodes the same batches and gets the same bits.
+            block_rows=batch_size * max(1, BLOCK_ROWS // batch_size),
+        ) as shard:
+            Job(encoder, mixture, plan, shard, batch_size, workers, max_bad_share, progress).run()
+            complete = join(path, world_size)
+    return TeacherStore.open(path) if complete else None
 
 
-def _refuse_other_split(path: Path, world_size: int) -> None:
-    for folder in path.glob("shard-*-of-*"):
-        begun = int(folder.name.rsplit("-", 1)[1])
-        if begun != world_size:
-            raise UserError(
-                f"{path}: an unfinished store of {begun} processes, and this run has {world_size}; go on with as many, "
-                "or delete the folder"
-            )
+def _arrays(facts: dict[str, Any]) -> list[ArraySpec]:
+    image = ArraySpec("image", int(facts["embed_dim"]), "view", str(facts["dtype"]))
+    text = ArraySpec("text", int(facts["text_dim"]), "caption", str(facts["dtype"]))
+    lengths = [ArraySpec(f"{one.name}_length", 1, one.key, "float32") for one in (image, text)]
+    return [image, text, *(lengths if facts["features"] == "tower" else [])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 from clipdistill.data import AugmentPlan, Mixture
 from clipdistill.errors import UserError
 
-VERSION = 1
+VERSION = 2
 
 # Fact -> what it is called in an error. All of these decide what the numbers in a store are.
 DECISIVE = {
     "version": "the store's format",
+    "kind": "what the store holds",
     "teacher_fingerprint": "the teacher (weights, preprocessing or tokenizer)",
     "features": "the kind of features",
     "plan_fingerprint": "the augmentation plan",
@@ -22,6 +23,10 @@ DECISIVE = {
     "data_fingerprint": "the data (samples drawn, their captions or files)",
     "dtype": "the precision",
     "regions": "the regions",
+    "provider_key": "the provider",
+    "min_score": "min_score",
+    "max_regions": "max_regions",
+    "crop": "how crops are resized",
 }
 
 
@@ -35,12 +40,18 @@ def store_facts(
     widths: tuple[int, int],
     dtype: str,
     world_size: int,
+    fields: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the description that all shards of a store share; plain JSON values. widths: of image and text rows."""
+    """Return the description that all shards of a store share; plain JSON values.
+
+    Args:
+        widths: of image and text rows. fields: names of the samples' fields that the targets depend on.
+    """
     tower = features == "tower"
     bias = None if tower else model.logit_bias
     return {
         "version": VERSION,
+        "kind": "targets",
         "teacher": model.name,
         "teacher_fingerprint": teacher_fingerprint,
         "features": features,
@@ -52,6 +63,7 @@ def store_facts(
         "tokenizer_key": model.tokenizer_key,
         "data_fingerprint": mixture.fingerprint(),
         "sources": {source.name: source.fingerprint() for source in mixture.sources},
+        "fields": mixture.fields_fingerprint(fields),
         "samples": len(mixture),
         "plan_fingerprint": plan.fingerprint(),
         "plan": {key: _plain(value) for key, value in asdict(plan).items()},
@@ -79,10 +91,16 @@ def fixed_views(plan: AugmentPlan) -> int:
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Return, in words, which decisive facts of `stored` aren't those of `wanted` (facts not wanted don't count)."""
-    return [
+    found = [
         f"{words}: the store has {_short(stored.get(fact))}, now it is {_short(wanted[fact])}"
         for fact, words in DECISIVE.items()
         if fact in wanted and stored.get(fact) != wanted[fact]
+    ]
+    before, now = stored.get("fields", {}), wanted.get("fields", {})
+    return found + [
+        f"the samples' field '{name}': its values aren't those that the store was made of"
+        for name in now
+        if before.get(name) != now[name]
     ]
 
 
@@ -105,4 +123,4 @@ def _plain(value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
-    return value[:12] if isinstance(value, str) else str(value)
+    return value[:12] if isinstance(value, str) and len(value) > 40 else str(value)
