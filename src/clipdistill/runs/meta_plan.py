@@ -19,7 +19,7 @@ from clipdistill.models.token_embeddings import token_embeddings
 from clipdistill.recipe import MetaSpec
 from clipdistill.runs.meta_teacher import ANNOTATIONS, max_regions, meta_loader, meta_task, taken_teacher
 from clipdistill.runs.wiring import Parts
-from clipdistill.stores.encoder import Encoder, evaluating
+from clipdistill.stores.encoder import evaluating
 from clipdistill.stores.region_crops import Crops
 
 PICTURES = 8
@@ -87,9 +87,7 @@ def region_seconds(parts: Parts) -> float:
     except UserError as error:
         raise UserError(f"`regions`: {error}") from error
     count = min(PICTURES, len(parts.mixture))
-    crops = Crops(
-        Encoder(model, "embedding", device), model, provider, spec.min_score, spec.max_regions, spec.crop, 128, count
-    )
+    crops = Crops(model, device, provider, spec.min_score, spec.max_regions, spec.crop, 128, count)
     with evaluating(model):
         crops.of(parts.mixture, range(1))
         seconds = _seconds(lambda: crops.of(parts.mixture, range(count)), device)

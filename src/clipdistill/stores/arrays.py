@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,6 @@ class ArraySpec:
     def counted(self) -> str | None:
         """Name of the counts that say how many slots a sample has; None where it has one."""
         return {"caption": "caption", "field": f"field {self.field}"}.get(self.key)
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as plain values; `ArraySpec(**value)` reads them back."""
-        return asdict(self)
 
 
 class RowsFile:

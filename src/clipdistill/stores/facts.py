@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from clipdistill.data import AugmentPlan, Mixture
 from clipdistill.errors import UserError
+from clipdistill.stores.arrays import AGAIN
 
 VERSION = 2
 
@@ -89,26 +91,34 @@ def fixed_views(plan: AugmentPlan) -> int:
     return plan.views
 
 
-def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Return, in words, which decisive facts of `stored` aren't those of `wanted` (facts not wanted don't count)."""
-    found = [
+def require_same(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise a UserError that says which decisive facts of a store aren't those wanted (others don't count)."""
+    different = [
         f"{words}: the store has {_short(stored.get(fact))}, now it is {_short(wanted[fact])}"
         for fact, words in DECISIVE.items()
         if fact in wanted and stored.get(fact) != wanted[fact]
     ]
-    before, now = stored.get("fields", {}), wanted.get("fields", {})
-    return found + [
-        f"the samples' field '{name}': its values aren't those that the store was made of"
-        for name in now
-        if before.get(name) != now[name]
-    ]
-
-
-def require_same(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise a UserError that says what differs between the facts of a store and those wanted."""
-    different = differences(stored, wanted)
+    fields = wanted.get("fields", {})
+    changed = [name for name, value in fields.items() if stored.get("fields", {}).get(name) != value]
+    different += [f"the samples' field '{name}': its values aren't those of the store" for name in changed]
     if different:
         raise UserError(f"{path}: {'; '.join(different)}; choose another folder or delete this one")
+
+
+def read_facts(path: Path) -> dict[str, Any] | None:
+    """Return the content of a `store.json` or `shard.json` of whatever version; None when there is none.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if not path.is_file():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found["version"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: not a store's file; {AGAIN}") from None
+    return found
 
 
 def store_size_bytes(samples: int, views: int, captions: int, dim: int, dtype: str = "float16") -> int:

@@ -15,9 +15,9 @@ from clipdistill.errors import UserError
 from clipdistill.models.meta_teacher import MetaTeacher, region_inputs
 from clipdistill.models.token_embeddings import token_embeddings
 from clipdistill.stores.arrays import ArraySpec
-from clipdistill.stores.facts import require_same, store_facts
+from clipdistill.stores.facts import store_facts
 from clipdistill.stores.regions import RegionStore
-from clipdistill.stores.shards import join
+from clipdistill.stores.store import opened_or_written
 from clipdistill.stores.targets import TeacherStore
 from clipdistill.stores.writer import ShardWriter
 
@@ -53,31 +53,26 @@ def cache_pairs(
     """
     path, device = Path(path), torch.device(device)
     facts = _facts(meta, base, regions, mixture, world_size)
-    if (path / "store.json").is_file():
-        store = TeacherStore.open(path)
-        require_same(path, store.meta, facts)
-        return store
     rows = regions.rows(mixture.ids)
     if (rows < 0).any():
         raise UserError(f"{regions.path}: lacks regions of {mixture.ids[int((rows < 0).argmax())]}")
     arrays = [ArraySpec(name, int(base.embed_dim), "caption") for name in ("image", "text")]
-    slots = {"caption": lambda position: len(mixture[position].captions)}
-    with ShardWriter(path, facts, mixture.ids, arrays, slots=slots, rank=rank) as shard:
-        for number, block in enumerate(shard.blocks()):
+
+    def work(shard: ShardWriter) -> None:
+        for number, block in enumerate(shard.blocks):
             if not shard.is_done("image", number):
                 positions = range(shard.start + block.start, shard.start + block.stop)
-                captions = [mixture[position].captions for position in positions]
-                texts = [text for own in captions for text in own]
-                owner = np.repeat(rows[positions.start : positions.stop], [len(own) for own in captions])
+                captions = [(rows[position], text) for position in positions for text in mixture[position].captions]
+                owner, texts = np.array([row for row, _ in captions], np.int64), [text for _, text in captions]
                 pieces = [slice(at, at + batch_size) for at in range(0, len(texts), batch_size)]
                 found = [_targets(meta, base, regions, owner[piece], texts[piece], device) for piece in pieces]
                 none = [np.zeros((0, int(base.embed_dim)), np.float32)]
                 shard.write(number, {k: np.concatenate([f[k] for f in found] or none) for k in ("image", "text")})
             if progress is not None:
                 progress((shard.start + block.stop) if world_size == 1 else block.stop * world_size, len(mixture))
-        shard.finish()
-        complete = join(path, world_size)
-    return TeacherStore.open(path) if complete else None
+
+    slots = {"caption": lambda position: len(mixture[position].captions)}
+    return opened_or_written(TeacherStore, path, facts, mixture.ids, arrays, work, slots=slots, rank=rank)
 
 
 def _targets(

@@ -12,11 +12,11 @@ import torch
 
 from clipdistill.data import Mixture
 from clipdistill.errors import UserError
-from clipdistill.stores.encoder import Encoder, evaluating
-from clipdistill.stores.facts import VERSION, require_same
+from clipdistill.stores.encoder import evaluating
+from clipdistill.stores.facts import VERSION
 from clipdistill.stores.region_crops import Crops
 from clipdistill.stores.regions import RegionStore, region_arrays
-from clipdistill.stores.shards import join
+from clipdistill.stores.store import opened_or_written
 from clipdistill.stores.writer import ShardWriter
 
 BLOCK = 256
@@ -68,39 +68,26 @@ def cache_regions(
         "max_regions": max_regions, "crop": crop, "data_fingerprint": mixture.fingerprint(), "samples": len(mixture),
         "world_size": world_size,
     }  # fmt: skip
-    if (path / "store.json").is_file():
-        store = RegionStore.open(path)
-        require_same(path, store.meta, facts)
-        return store
     model.to(device)
-    crops = Crops(
-        Encoder(model, "embedding", device), model, provider, min_score, max_regions, crop, batch_size, detect_batch
-    )
-    arrays = region_arrays(int(model.embed_dim))
-    # Whole blocks a rank: which crops are encoded together, and so their bits, doesn't depend on the number of ranks.
-    with (
-        ShardWriter(path, facts, mixture.ids, arrays, rank=rank, block_rows=BLOCK, whole_blocks=True) as shard,
-        evaluating(model),
-    ):
-        for number, block in enumerate(shard.blocks()):
-            rows = range(shard.start + block.start, shard.start + block.stop)
+    crops = Crops(model, device, provider, min_score, max_regions, crop, batch_size, detect_batch)
+
+    def work(shard: ShardWriter) -> None:
+        for number, block in enumerate(shard.blocks):
             if not shard.is_done("features", number):
-                found = crops.of(mixture, rows)
-                if not np.isfinite(found.features).all():
-                    raise UserError(f"{path}: the model gives NaN or infinity for a crop; check its weights")
-                shard.write(
-                    number,
-                    {"features": found.features, "geometry": found.geometry},
-                    counts={"features": found.counts, "geometry": found.counts},
-                    notes={"labels": found.labels},
-                    bad=found.bad,
-                )
+                found = crops.of(mixture, range(shard.start + block.start, shard.start + block.stop))
+                rows = {"features": found.features, "geometry": found.geometry}
+                counts = dict.fromkeys(rows, found.counts)
+                shard.write(number, rows, counts=counts, notes={"labels": found.labels}, bad=found.bad)
                 shard.stop_if_too_bad(max_bad_share)
             if progress is not None:
                 progress(min(len(mixture), block.stop * world_size), len(mixture))
-        shard.finish()
-        complete = join(path, world_size)
-    return RegionStore.open(path) if complete else None
+
+    # Whole blocks a rank: which crops are encoded together, and so their bits, doesn't depend on the number of ranks.
+    with evaluating(model):
+        return opened_or_written(
+            RegionStore, path, facts, mixture.ids, region_arrays(int(model.embed_dim)), work,
+            rank=rank, block_rows=BLOCK, whole_blocks=True,
+        )  # fmt: skip
 
 
 def _annotations_key(mixture: Mixture) -> str:

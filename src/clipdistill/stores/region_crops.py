@@ -21,7 +21,7 @@ class FoundRegions:
     """The regions of n pictures, one after the other, best first within each.
 
     counts: n numbers of regions, 0 for a picture that can't be read. features: float32 [rows, D], unit vectors.
-    geometry: float32 [rows, 6], x1 y1 x2 y2 score area. labels: class names. bad: `id` and `reason` of each such picture.
+    geometry: float32 [rows, 6], x1 y1 x2 y2 score area. labels: class names. bad: `id`, `reason` of each such picture.
     """
 
     counts: list[int]
@@ -35,14 +35,14 @@ class FoundRegions:
 class Crops:
     """Finds and embeds regions.
 
-    provider, min_score, max_regions, batch_size, detect_batch: as `cache_regions` takes them.
+    All but `crop` as `cache_regions` takes them.
     crop: "resize" takes the whole box to the model's input, whatever its shape (DCLIP, appendix A: "regions extracted
         by YOLO are cropped and resized"); "centre" treats it as a picture of its own, which most models resize by the
         shorter side and cut to the middle: of a box of 1 : 2.5 that leaves 40 %.
     """
 
-    encoder: Encoder
     model: Any
+    device: torch.device
     provider: Any | None
     min_score: float
     max_regions: int
@@ -52,7 +52,8 @@ class Crops:
 
     def __post_init__(self) -> None:
         view = ImageView.from_preprocess(self.model.preprocess)
-        self.view = replace(view, resize_mode="squash") if self.crop == "resize" else view
+        self._encoder = Encoder(self.model, "embedding", self.device)
+        self._view = replace(view, resize_mode="squash") if self.crop == "resize" else view
 
     def of(self, mixture: Mixture, rows: range) -> FoundRegions:
         """The regions of the samples at `rows` of a mixture."""
@@ -70,12 +71,12 @@ class Crops:
                 labels.append(name)
                 left, top, right, bottom = (round(side) for side in box)
                 cut = image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
-                crops.append(apply(cut, None, self.view))
+                crops.append(apply(cut, None, self._view))
             while len(crops) >= self.batch_size:
-                features.append(self.encoder.image(torch.stack(crops[: self.batch_size]))[0])
+                features.append(self._encoder.image(torch.stack(crops[: self.batch_size]))[0])
                 crops = crops[self.batch_size :]
         if crops:
-            features.append(self.encoder.image(torch.stack(crops))[0])
+            features.append(self._encoder.image(torch.stack(crops))[0])
         table = np.array(geometry, np.float32).reshape(-1, 6)
         return FoundRegions(counts, np.concatenate(features), table, labels, bad)
 

@@ -1,8 +1,9 @@
-"""The shards of a store, one a rank: where they lie, how one is read, and how they become one store."""
+"""The shards of a store, one a rank: where rows lie by the log of blocks, and how shards become one store."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,80 @@ import numpy as np
 from clipdistill.errors import UserError
 from clipdistill.files import write_json
 from clipdistill.stores.arrays import AGAIN, ArraySpec, digest, open_rows
-from clipdistill.stores.facts import require_same
-from clipdistill.stores.index import Layout, read_lines, read_shard
+from clipdistill.stores.facts import read_facts, require_same
+
+Line = dict[str, Any]
+"""A line of `blocks.jsonl`.
+
+block, view: which samples, and which of their views (0 where no array is keyed by views).
+arrays: name -> [first row, rows, digest].  slots: counts' name -> how many slots each sample has.
+counts: ragged array -> how many rows each slot has.  notes: whatever belongs to the block, as JSON.
+bad: samples that couldn't be read: id, reason.
+"""
+
+
+def read_lines(content: bytes) -> list[Line]:
+    """Return the lines of a block log, up to one that a killed process left torn."""
+    lines = []
+    for text in content.splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+class Layout:
+    """Where the rows of one array lie in its file.
+
+    Args:
+        lines: of the shard's whole log. samples: of the shard. views: K for an array keyed by views, else 1.
+
+    Raises:
+        UserError: the log lacks a block.
+    """
+
+    def __init__(
+        self, folder: Path, spec: ArraySpec, lines: Sequence[Line], samples: int, block_rows: int, views: int
+    ) -> None:
+        own = {(line["view"], line["block"]): line for line in lines if spec.name in line["arrays"]}
+        blocks, views = range(-(-samples // block_rows)), views if spec.key == "view" else 1
+        if len(own) != len(blocks) * views:
+            raise UserError(f"{folder / 'blocks.jsonl'}: blocks of {spec.file} are missing; {AGAIN}")
+        self._block_rows = block_rows
+        self._slots: np.ndarray | None = None
+        self._rows: np.ndarray | None = None
+        self._base = np.array(
+            [[own[view, block]["arrays"][spec.name][0] for block in blocks] for view in range(views)], np.int64
+        )
+        if spec.counted is not None:
+            self._slots = _running([own[0, block]["slots"][spec.counted] for block in blocks])
+        if spec.ragged:
+            self._rows = np.stack([_running([own[v, b]["counts"][spec.name] for b in blocks]) for v in range(views)])
+
+    def slots(self, samples: np.ndarray) -> np.ndarray:
+        """How many slots each sample has, int64 [B]."""
+        if self._slots is None:
+            return np.ones(len(samples), np.int64)
+        return self._slots[samples + 1] - self._slots[samples]
+
+    def find(self, samples: np.ndarray, slots: Any = 0, views: Any = 0) -> tuple[np.ndarray, np.ndarray]:
+        """First row and number of rows, int64 [B] each, of slot `slots` (and view `views`) of samples [B]."""
+        block = samples // self._block_rows
+        head = block * self._block_rows
+        slot = samples + slots
+        if self._slots is not None:
+            slot, head = self._slots[samples] + slots, self._slots[head]
+        base = self._base[views, block]
+        if self._rows is None:
+            return base + slot - head, np.ones(len(samples), np.int64)
+        first = self._rows[views, slot]
+        return base + first - self._rows[views, head], self._rows[views, slot + 1] - first
+
+
+def _running(blocks: Sequence[Sequence[int]]) -> np.ndarray:
+    """Counts, block after block -> how many lie before each, int64 [n + 1]."""
+    return np.cumsum(np.concatenate([np.zeros(1, np.int64), *(np.asarray(block, np.int64) for block in blocks)]))
 
 
 class Shard:
@@ -25,7 +98,7 @@ class Shard:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        facts = read_shard(folder)
+        facts = read_facts(folder / "shard.json")
         if facts is None or not facts["shard"]["finished"]:
             raise UserError(f"{folder}: this part of the store is missing or unfinished; run `clipdistill cache` again")
         own, views = facts["shard"], int(facts.get("views", 1))
@@ -73,7 +146,7 @@ def join(path: Path, world_size: int) -> bool:
     Any rank may do it, and the last one will. Nothing opens as a store before this.
     """
     folders = [shard_folder(path, rank, world_size) for rank in range(world_size)]
-    found = [read_shard(folder) for folder in folders]
+    found = [read_facts(folder / "shard.json") for folder in folders]
     shards = [shard for shard in found if shard is not None and shard["shard"]["finished"]]
     if len(shards) < world_size:
         return False

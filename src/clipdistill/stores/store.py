@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
 from clipdistill.errors import UserError
-from clipdistill.stores.arrays import AGAIN
-from clipdistill.stores.facts import VERSION
-from clipdistill.stores.index import read_shard
-from clipdistill.stores.shards import Shard
+from clipdistill.stores.arrays import AGAIN, ArraySpec
+from clipdistill.stores.facts import VERSION, read_facts, require_same
+from clipdistill.stores.shards import Shard, join
+from clipdistill.stores.writer import ShardWriter
+
+Kind = TypeVar("Kind", bound="Store")
 
 
 class Store:
-    """Named arrays for N samples. Shards are read where they lie. It can be pickled and shared by any number of readers.
+    """Named arrays for N samples; shards are read where they lie. Can be pickled and shared by any number of readers.
 
     Attributes:
         path: the folder.
@@ -73,26 +74,20 @@ class Store:
         return result
 
     def take(self, name: str, rows: Any, slots: Any = 0, views: Any = 0) -> np.ndarray:
-        """Return one row a sample of an array that isn't ragged, float32 [B, width].
+        """Return one row a sample of an array that isn't ragged, float32 [B, width]; arguments as in `padded`."""
+        return self.padded(name, rows, 1, slots, views)[0][:, 0]
+
+    def padded(self, name: str, rows: Any, limit: int, slots: Any = 0, views: Any = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first `limit` rows of slots, fewer where a slot has fewer.
 
         Args:
-            rows, slots, views: B integers each, or one for all: rows of `rows()`, and which caption, value or view.
+            rows, slots, views: B integers each, or one for all: rows of `rows()`; which caption or value; which view.
+
+        Returns:
+            Values float32 [B, limit, width], 0 where there is none; mask bool [B, limit], True = a row.
 
         Raises:
             UserError: a row that isn't there. Slots and views are the caller's to check.
-        """
-        rows = self.checked(rows)
-        slots, views = (np.broadcast_to(np.asarray(each, np.int64), rows.shape) for each in (slots, views))
-        result = np.empty((len(rows), self._shards[0].specs[name].width), np.float32)
-        for shard, mine, local in self._by_shard(rows):
-            first, _ = shard.layouts[name].find(local, slots[mine], views[mine])
-            result[mine] = shard.arrays[name][first]
-        return result
-
-    def padded(self, name: str, rows: Any, limit: int, slots: Any = 0, views: Any = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows of ragged slots, padded: values float32 [B, limit, width], mask bool [B, limit], True = a row.
-
-        Arguments and errors as in `take`. Of a slot with more than `limit` rows the first ones are returned.
         """
         rows = self.checked(rows)
         slots, views = (np.broadcast_to(np.asarray(each, np.int64), rows.shape) for each in (slots, views))
@@ -103,8 +98,10 @@ class Store:
             there = place[None] < count[:, None]
             index = np.where(there, first[:, None] + place[None], np.where(count > 0, first, 0)[:, None])
             if there.any():
-                values[mine] = np.asarray(shard.arrays[name][index], np.float32) * there[..., None]
+                values[mine] = shard.arrays[name][index]
             mask[mine] = there
+        if not mask.all():
+            values *= mask[..., None]
         return values, mask
 
     def verify(self) -> None:
@@ -136,24 +133,50 @@ class Store:
     @classmethod
     def _read_meta(cls, path: Path) -> dict[str, Any]:
         file = path / "store.json"
-        if not file.is_file():
-            begun = sorted(path.glob("shard-*-of-*"))
-            if begun:
-                found = [read_shard(folder) for folder in begun]
-                complete = sum(shard is not None and bool(shard.get("shard", {}).get("finished")) for shard in found)
-                parts = int(begun[0].name.rsplit("-", 1)[1])
+        meta = read_facts(file)
+        if meta is None:
+            begun = [read_facts(folder / "shard.json") for folder in sorted(path.glob("shard-*-of-*"))]
+            shards = [shard for shard in begun if shard is not None]
+            if shards:
+                complete = sum(bool(shard.get("shard", {}).get("finished")) for shard in shards)
                 raise UserError(
-                    f"{path}: an unfinished store, {complete} of {parts} parts complete; run `clipdistill cache` again "
-                    "to go on with it"
+                    f"{path}: an unfinished store, {complete} of {shards[0]['world_size']} parts complete; run "
+                    "`clipdistill cache` again to go on with it"
                 )
             raise UserError(f"{path}: there is no {cls.WHAT}; write one with `clipdistill cache`")
-        try:
-            meta: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            version, kind = meta["version"], meta.get("kind")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(f"{file}: not a store's file; {AGAIN}") from None
-        if version != VERSION:
-            raise UserError(f"{file}: format {version}, this version reads {VERSION}; {AGAIN}")
-        if cls.KIND not in (None, kind):
-            raise UserError(f"{file}: holds {kind}, and isn't a {cls.WHAT}; choose another folder")
+        if meta["version"] != VERSION:
+            raise UserError(f"{file}: format {meta['version']}, this version reads {VERSION}; {AGAIN}")
+        if cls.KIND not in (None, meta["kind"]):
+            raise UserError(f"{file}: holds {meta['kind']}, and isn't a {cls.WHAT}; choose another folder")
         return meta
+
+
+def opened_or_written(
+    kind: type[Kind],
+    path: Path,
+    facts: dict[str, Any],
+    ids: Sequence[str],
+    arrays: Sequence[ArraySpec],
+    work: Callable[[ShardWriter], None],
+    **options: Any,
+) -> Kind | None:
+    """Open the store at `path` when it is there, or have `work` write this rank's shard of it.
+
+    Args:
+        facts, ids, arrays, options: as `ShardWriter` takes them. work: writes the blocks that aren't done.
+
+    Returns:
+        The opened store, or None while other ranks are still at work.
+
+    Raises:
+        UserError: the folder holds something else; whatever `ShardWriter` raises.
+    """
+    if (path / "store.json").is_file():
+        store = kind.open(path)
+        require_same(path, store.meta, facts)
+        return store
+    with ShardWriter(path, facts, ids, arrays, **options) as shard:
+        work(shard)
+        shard.finish()
+        complete = join(path, int(facts["world_size"]))
+    return kind.open(path) if complete else None

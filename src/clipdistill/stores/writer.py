@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ from clipdistill.errors import UserError
 from clipdistill.files import require_space, write_json, write_text
 from clipdistill.locks import hold
 from clipdistill.stores.arrays import ArraySpec, RowsFile, digest
-from clipdistill.stores.facts import require_same
-from clipdistill.stores.index import Line, read_lines, read_shard
-from clipdistill.stores.shards import refuse_other, shard_folder
+from clipdistill.stores.facts import read_facts, require_same
+from clipdistill.stores.shards import Line, read_lines, refuse_other, shard_folder
 
 BLOCK_ROWS = 1024
 
@@ -27,6 +27,11 @@ class ShardWriter:
     While another process writes the shard, this one waits, and then finds it done. Blocks go one behind the other into
     the files of their arrays, so that nothing but the log says where they are: a block that is written again, after a
     kill, lands where it would have been.
+
+    Attributes:
+        folder, facts: where it lies; what `shard.json` says.
+        start, samples: position of its first sample in the store, and how many it has.
+        blocks: row numbers of each block, within the shard. bad: ids of samples that couldn't be read -> reason.
 
     Args:
         path: the store's folder.
@@ -56,7 +61,7 @@ class ShardWriter:
         world_size, unit = int(facts["world_size"]), block_rows if whole_blocks else 1
         units = -(-len(ids) // unit)
         cut = [min(len(ids), unit * (units * part // world_size)) for part in (rank, rank + 1)]
-        self.start, self.samples = cut[0], cut[1] - cut[0]
+        self.start, self.samples, self._ids = cut[0], cut[1] - cut[0], list(ids[slice(*cut)])
         self.folder, self.specs = shard_folder(path, rank, world_size), {spec.name: spec for spec in arrays}
         self._slots = {
             name: np.fromiter(map(count, range(*cut)), np.int64, self.samples) for name, count in (slots or {}).items()
@@ -71,8 +76,9 @@ class ShardWriter:
             raise UserError(f"{self.folder}: can't be written ({error.strerror}); choose another folder") from error
         self._lock = hold(self.folder / ".lock", f"{path}: another process is writing this store", wait=True)
         try:
-            self.facts = self._begin({**facts, "arrays": [spec.to_json() for spec in arrays]}, ids, block_rows)
-            self.block_rows = int(self.facts["shard"]["block_rows"])
+            self.facts = self._begin({**facts, "arrays": [asdict(spec) for spec in arrays]}, block_rows)
+            self.block_rows = size = int(self.facts["shard"]["block_rows"])
+            self.blocks = [range(at, min(at + size, self.samples)) for at in range(0, self.samples, size)]
             self._take_up_log()
         except BaseException:
             self._lock.release()
@@ -91,10 +97,6 @@ class ShardWriter:
             file.close()
         self._log.close()
         self._lock.release()
-
-    def blocks(self) -> list[range]:
-        """Row numbers of each block, within the shard."""
-        return [range(at, min(at + self.block_rows, self.samples)) for at in range(0, self.samples, self.block_rows)]
 
     def slots(self, name: str) -> int:
         """How many slots the shard's samples have of one of the counts, in all."""
@@ -120,21 +122,27 @@ class ShardWriter:
             rows: array -> [n, width], the rows of the block's slots, in order.
             counts: ragged array -> how many of them each slot has.
             notes: JSON that belongs to the block. bad: `id` and `reason` of its samples that couldn't be read.
+
+        Raises:
+            UserError: a number that isn't finite, a full disk.
         """
         line: Line = {"block": block, "view": view, "arrays": {}, "slots": {}, "counts": {}, "bad": list(bad)}
-        inside = self.blocks()[block]
+        inside = self.blocks[block]
         for name, values in rows.items():
-            spec = self.specs[name]
-            slots = np.ones(len(inside), np.int64)
+            spec, slots = self.specs[name], [1] * len(inside)
             if spec.counted is not None:
-                slots = self._slots[spec.counted][inside.start : inside.stop]
-                line["slots"][spec.counted] = slots.tolist()
-            found = [int(count) for count in counts[name]] if spec.ragged and counts is not None else [1] * slots.sum()
+                line["slots"][spec.counted] = slots = self._slots[spec.counted][inside.start : inside.stop].tolist()
+            found = [1] * sum(slots)
             if spec.ragged:
-                line["counts"][name] = found
-            if len(found) != slots.sum() or len(values) != sum(found):
-                raise ValueError(
-                    f"{name}: {len(values)} rows for {slots.sum()} slots with {sum(found)} in block {block}"
+                line["counts"][name] = found = [int(count) for count in (counts or {})[name]]
+            if len(found) != sum(slots) or len(values) != sum(found):
+                raise ValueError(f"{name}: {len(values)} rows, {sum(found)} in {sum(slots)} slots of block {block}")
+            broken = ~np.isfinite(values).all(axis=1)
+            if broken.any():
+                sample = np.repeat(np.repeat(inside, slots), found)[broken.argmax()]
+                raise UserError(
+                    f"{self.folder}: {self.facts['teacher']} gives NaN or infinity as {name} of "
+                    f"{self._ids[sample]!r}; check its weights and the input"
                 )
             line["arrays"][name] = self._put((name, view, block), values)
         if notes is not None:
@@ -144,23 +152,19 @@ class ShardWriter:
         os.fsync(self._log.fileno())
         self._note(line)
 
-    def bad(self) -> dict[str, str]:
-        """Ids of samples that couldn't be read -> reason."""
-        return self._bad
-
     def stop_if_too_bad(self, share: float) -> None:
         """Raise a UserError when more than `share` of the shard's pictures can't be read."""
-        if len(self._bad) > share * self.samples:
-            some = "; ".join(f"{name}: {reason}" for name, reason in list(self._bad.items())[:5])
+        if len(self.bad) > share * self.samples:
+            some = "; ".join(f"{name}: {reason}" for name, reason in list(self.bad.items())[:5])
             raise UserError(
-                f"{self.folder}: {len(self._bad)} of {self.samples} pictures can't be read, more than "
+                f"{self.folder}: {len(self.bad)} of {self.samples} pictures can't be read, more than "
                 f"data.max_bad_share = {share:g} ({some}); mend them or raise the share"
             )
 
     def finish(self) -> None:
         """Mark the shard as complete."""
         if not self.finished:
-            bad = [{"id": name, "reason": reason} for name, reason in self._bad.items()]
+            bad = [{"id": name, "reason": reason} for name, reason in self.bad.items()]
             log = digest((self.folder / "blocks.jsonl").read_bytes())
             self.facts["shard"] |= {"rows": self._ends, "log": log, "bad": bad, "finished": True}
             write_json(self.folder / "shard.json", self.facts)
@@ -172,13 +176,13 @@ class ShardWriter:
             total += slots * (views if spec.key == "view" else 1) * spec.about * spec.row_bytes
         return total
 
-    def _begin(self, facts: dict[str, Any], ids: Sequence[str], block_rows: int) -> dict[str, Any]:
-        found = read_shard(self.folder)
+    def _begin(self, facts: dict[str, Any], block_rows: int) -> dict[str, Any]:
+        found = read_facts(self.folder / "shard.json")
         if found is not None:
             require_same(self.folder, found, facts)
             return found
         own = {"start": self.start, "samples": self.samples, "block_rows": block_rows, "finished": False}
-        write_json(self.folder / "ids.json", list(ids[self.start : self.start + self.samples]))
+        write_json(self.folder / "ids.json", self._ids)
         write_json(self.folder / "shard.json", facts | {"shard": own})
         return facts | {"shard": own}
 
@@ -187,7 +191,7 @@ class ShardWriter:
         lines = read_lines(path.read_bytes()) if path.is_file() else []
         self._done: set[tuple[str, int, int]] = set()
         self._places: dict[tuple[str, int, int], list[int]] = {}
-        self._bad: dict[str, str] = {}
+        self.bad: dict[str, str] = {}
         self._ends = dict.fromkeys(self.specs, 0)
         for line in lines:
             for name, (start, count, _) in line["arrays"].items():
@@ -200,11 +204,8 @@ class ShardWriter:
         for line in lines:
             self._note(line)
         self._log = open(path, "ab")
-        self._files = {
-            name: RowsFile(self.folder, spec, self._ends[name])
-            for name, spec in self.specs.items()
-            if not self.finished
-        }
+        writable = {} if self.finished else self.specs
+        self._files = {name: RowsFile(self.folder, spec, self._ends[name]) for name, spec in writable.items()}
 
     def _put(self, key: tuple[str, int, int], values: np.ndarray) -> list[Any]:
         """Write rows where the block was before, if they fit there exactly, or behind all others."""
@@ -218,4 +219,4 @@ class ShardWriter:
 
     def _note(self, line: Line) -> None:
         self._done |= {(name, line["view"], line["block"]) for name in line["arrays"]}
-        self._bad |= {entry["id"]: entry["reason"] for entry in line["bad"]}
+        self.bad |= {entry["id"]: entry["reason"] for entry in line["bad"]}
