@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from clipdistill.data import AugmentPlan, ImageView, Mixture, evaluation_batches
-from clipdistill.stores.arrays import SUFFIX, ArraySpec
+from clipdistill.stores.arrays import ArraySpec
 from clipdistill.stores.encoder import Encoder, evaluating
 from clipdistill.stores.facts import fixed_views, store_facts
 from clipdistill.stores.store import opened_or_written
@@ -67,8 +67,6 @@ def cache_teacher(
             little disk, too many bad pictures, a teacher that gives NaN or infinity.
     """
     plan, path, device = plan or AugmentPlan(), Path(path), torch.device(device)
-    if dtype not in SUFFIX:
-        raise ValueError(f"dtype must be one of {tuple(SUFFIX)}, got {dtype!r}")
     if not 0 <= rank < world_size or batch_size < 1:
         raise ValueError(f"rank {rank} of {world_size} with batch_size {batch_size} can't be")
     fixed_views(plan)  # the cheapest mistake to find

@@ -35,7 +35,7 @@ class ShardWriter:
 
     Args:
         path: the store's folder.
-        facts: what all shards share: `version`, `samples`, `world_size`, `views` (where arrays are keyed by them).
+        facts: what all shards share: `version`, `kind`, `teacher`, `samples`, `world_size`, `views` (of keys "view").
         ids: ids of the store's samples.
         arrays: what the store holds.
         slots: counts' name (`caption`, `field choices`) -> how many slots the sample at a position has.
