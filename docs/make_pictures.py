@@ -18,7 +18,7 @@ PICTURE = ROOT / "docs" / "pictures" / "architecture.svg"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("files",),
+    ("files", "locks"),
     ("petri", "data", "models", "objectives", "recipe"),
     ("export", "evaluate", "stores", "recipe_files"),
     ("report", "tasks"),
@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("runs",),
     ("cli", "__init__"),
 )
-EVERYWHERE = ("errors", "files")  # drawn without their arrows: nearly everything uses them
+EVERYWHERE = ("errors", "files", "locks")  # drawn without their arrows: nearly everything uses them
 
 
 class Import(NamedTuple):
@@ -84,7 +84,7 @@ def draw(path: Path) -> None:
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
     width, across, high = 10.0, 1.62, 0.62
-    floors = FLOORS[1:]  # errors and files share the lowest row
+    floors = FLOORS[1:]  # errors, files and locks share the lowest row
     places: dict[str, tuple[float, float]] = {}
     for level, names in enumerate(floors):
         row = EVERYWHERE if level == 0 else names

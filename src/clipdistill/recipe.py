@@ -185,6 +185,9 @@ class RegionSpec(Options):
     store: Path
     max_regions: int = Field(10, ge=1, description="regions a picture, the surest first")
     min_score: float = Field(0.25, ge=0, le=1, description="confidence below which a box isn't used")
+    crop: Literal["resize", "centre"] = Field(
+        "resize", description="whole boxes at the model's input size, as in the paper; or cut to their middle"
+    )
 
 
 class EvaluateSpec(Options):

@@ -8,6 +8,7 @@ from data_files import write_csv, write_shard
 
 from clipdistill.data.mixture import Mixture
 from clipdistill.data.order import SHARDS_TOGETHER, epoch_order
+from clipdistill.data.sample import ImageRef, Sample
 from clipdistill.data.sources import open_source
 from clipdistill.errors import UserError
 
@@ -51,6 +52,49 @@ def test_fingerprint_follows_the_draw(tmp_path) -> None:
     one = csv(tmp_path, "one", 9)
     prints = [Mixture([(one, 5)], seed).fingerprint() for seed in (0, 0, 1)]
     assert prints[0] == prints[1] != prints[2]
+
+
+class Asked:
+    """Three samples with a question and choices; the source's own fingerprint doesn't know of them."""
+
+    name, classes, ids = "asked", None, ["a", "b", "c"]
+
+    def __init__(self, **values: object) -> None:
+        self.values = {"question": "how many?", "choices": ["one", {"x": 1, "y": 2}], "score": 0.5} | values
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self.ids[index], ImageRef.from_bytes(b""), fields=self.values if index else {"score": 1})
+
+    def fingerprint(self) -> str:
+        return "asked"
+
+
+def test_fields_have_fingerprints_of_their_own() -> None:
+    def prints(*names: str, **values: object) -> dict[str, str]:
+        return Mixture([(Asked(**values), None)]).fields_fingerprint(names)
+
+    names = ("question", "choices")
+    before = prints(*names)
+    assert set(before) == set(names) and len(set(before.values())) == 2
+    assert prints(*reversed(names)) == before and prints("question") == {"question": before["question"]}
+    assert prints(*names, choices=["one", {"y": 2, "x": 1}]) == before  # the order of keys is nothing
+    assert prints(*names, choices=({"x": 1, "y": 2}, "one"))["choices"] != before["choices"]  # that of values is
+    assert prints(*names, question="how much?") == before | prints("question", question="how much?")
+    assert prints("question", question="how much?") != {"question": before["question"]}
+    assert prints("question", question=None) != Mixture([(Asked(), 1)]).fields_fingerprint(("score",))
+    drawn = Mixture([(Asked(), None)]).without({"asked/a"}).fields_fingerprint(("question",))
+    assert drawn["question"] != before["question"]  # other samples
+    arrays = [np.arange(3), np.arange(3), np.arange(3.0), np.int64(3), 3]
+    one, same, other, number, plain = (prints("choices", choices=value)["choices"] for value in arrays)
+    assert one == same != other and number == plain
+    assert prints() == {}
+    with pytest.raises(UserError, match="no sample has a field 'answer'"):
+        prints("question", "answer")
+    with pytest.raises(UserError, match=r"asked/b: field 'question' can't be fingerprinted \(a object\)"):
+        prints("question", question=object())
 
 
 def test_classes_only_when_all_agree(tmp_path) -> None:

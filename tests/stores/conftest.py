@@ -9,7 +9,7 @@ from tiny_teacher import PLAN, Pictures, TinyTeacher
 
 from clipdistill.data import AugmentPlan, Mixture
 from clipdistill.stores import TeacherStore, cache_teacher
-from clipdistill.stores import job as job_module
+from clipdistill.stores import cache as cache_module
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def mixture() -> Mixture:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_module, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(cache_module, "BLOCK_ROWS", 8)
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,7 @@ def file_bytes(folder: Path) -> dict[str, bytes]:
     return {
         str(p.relative_to(folder)): p.read_bytes()
         for p in sorted(folder.rglob("*"))
-        if p.suffix in (".f16", ".f32", ".npy")
+        if p.suffix in (".f16", ".f32", ".json", ".jsonl")
     }
 
 
@@ -83,7 +86,7 @@ def test_each_input_is_encoded_once_and_a_finished_store_costs_nothing(write, te
     teacher.train()
     store = write(teacher, mixture, progress=lambda done, total: calls.append((done, total)))
     captions = sum(len(mixture[i].captions) for i in range(21))
-    assert teacher.images == 21 * 3 and teacher.texts == captions == store.meta["captions"]
+    assert teacher.images == 21 * 3 and teacher.texts == captions == store.meta["rows"]["text"]
     assert calls[-1] == (21, 21) and calls == sorted(calls)
     assert teacher.training and teacher.dropout.training  # as it was, though it was encoded without dropout
     again = write(teacher, mixture)
@@ -128,7 +131,7 @@ def test_a_torn_log_line_and_torn_block_are_written_again(write, teacher, mixtur
     lines = log.read_text().splitlines()
     log.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:30])
     with open(tmp_path / "store" / SHARD / "image.f16", "r+b") as handle:
-        start = json.loads(lines[-1])["digests"]["image"][0]
+        start = json.loads(lines[-1])["arrays"]["image"][0]
         handle.seek(start * 32)
         handle.write(b"\xff" * 40)
     write(TinyTeacher(), mixture).verify()
@@ -260,7 +263,7 @@ def test_float32_is_exact(write, teacher, mixture) -> None:
 def test_nan_stops_and_names_the_input(write, teacher, mixture) -> None:
     with torch.no_grad():
         teacher.text_tower.weight[ord("7")] = float("nan")
-    with pytest.raises(UserError, match="tiny gives NaN or infinity for 'caption 0 of 7'"):
+    with pytest.raises(UserError, match="tiny gives NaN or infinity as text of 'pictures/007'"):
         write(teacher, mixture)
 
 
@@ -279,16 +282,69 @@ def test_forecast_of_size_is_what_it_takes(write, mixture, tmp_path) -> None:
     assert store_size_bytes(21, 3, captions, 512) == real + 21 * 64 == (21 * 3 + captions) * 512 * 2 + 21 * 64
 
 
-def test_two_writers_of_one_shard_are_kept_apart(write, mixture, tmp_path) -> None:
-    import fcntl
+WRITES = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from tiny_teacher import PLAN, Pictures, TinyTeacher
+from clipdistill.data import Mixture
+from clipdistill.stores import cache_teacher
+teacher = TinyTeacher().eval()
+cache_teacher(teacher, Mixture([(Pictures(21), None)]), PLAN, sys.argv[1], batch_size=4, fingerprint="weights-0")
+print(teacher.calls)
+"""
 
-    folder = tmp_path / "store" / SHARD
-    folder.mkdir(parents=True)
-    with open(folder / ".lock", "w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another process is writing"):
-            write(TinyTeacher(), mixture)
-    assert len(write(TinyTeacher(), mixture)) == 21
+
+def test_a_second_process_waits_for_the_first_and_finds_its_work_done(write, mixture, tmp_path) -> None:
+    second: list[subprocess.Popen[str]] = []
+
+    class Watched(TinyTeacher):
+        def encode_text(self, tokens: Any) -> Any:
+            if (
+                not second
+            ):  # the first is at work: the second begins, and has said that it waits before the first goes on
+                script = [sys.executable, "-c", WRITES, str(tmp_path / "store"), str(Path(__file__).parent)]
+                second.append(subprocess.Popen(script, stdout=subprocess.PIPE, text=True))
+                said = second[0].stdout.readline()  # type: ignore[union-attr]
+                assert said == f"{tmp_path / 'store'}: another process is writing this store; waiting for it\n"
+            return super().encode_text(tokens)
+
+    store = write(Watched(), mixture)
+    assert second[0].communicate()[0] == "0\n"  # how often its teacher was asked
+    assert second[0].returncode == 0 and len(store) == 21
+
+
+VALUES = {"question": ["how many?", "what colour?"], "choices": [{"a": 1, "b": [2]}, {"a": 1, "b": [3]}]}
+
+
+class Asked(Pictures):
+    """Pictures with a question and choices. The source's own fingerprint doesn't know of them."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(6)
+        self.values = {**VALUES, **values}
+
+    def __getitem__(self, index: int) -> Any:
+        fields = {name: values[index % 2] for name, values in self.values.items()}
+        return dataclasses.replace(super().__getitem__(index), fields=fields)
+
+
+def test_a_store_is_stale_once_fields_that_it_depends_on_change(write, teacher) -> None:
+    fields = ("question", "choices")
+    first = Mixture([(Asked(), None)])
+    store = write(teacher, first, fields=fields)
+    write(teacher, Mixture([(Asked(choices=[{"b": [2], "a": 1}, {"b": [3], "a": 1}]), None)]), fields=fields)
+    store.check(fields=first.fields_fingerprint(fields))
+    changed = Mixture([(Asked(choices=[{"a": 1, "b": [2]}, {"a": 1, "b": [4]}]), None)])
+    assert changed.fingerprint() == first.fingerprint()  # nothing else would have told
+    line = "^[^\n]*the samples' field 'choices': its values aren't those of the store[^\n]*$"
+    with pytest.raises(UserError, match=line) as error:
+        write(teacher, changed, fields=fields)
+    assert "question" not in str(error.value)
+    with pytest.raises(UserError, match=line):
+        store.check(fields=changed.fields_fingerprint(["choices"]))
+    store.check(fields=changed.fields_fingerprint(["question"]))
+    with pytest.raises(UserError, match="the samples' field 'question'"):  # of a store that never looked at it
+        write(teacher, first, folder="other").check(fields=first.fields_fingerprint(["question"]))
 
 
 def test_several_sources_in_one_store(write, teacher) -> None:

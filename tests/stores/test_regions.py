@@ -15,14 +15,18 @@ import torch
 from PIL import Image
 
 import clipdistill.stores.region_cache as region_cache
+from clipdistill import locks
 from clipdistill.data import ImageView, Mixture, open_source
 from clipdistill.data.transforms import apply
 from clipdistill.errors import UserError
 from clipdistill.models import create_model
 from clipdistill.models.regions import Found, check_provider, open_provider
 from clipdistill.petri import write_world
+from clipdistill.stores import TeacherStore
 from clipdistill.stores.region_cache import cache_regions
 from clipdistill.stores.regions import RegionStore
+
+SHARD = "shard-00000-of-00001"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,7 @@ def test_boxes_are_chosen_clipped_ordered_and_their_crops_embedded(
     assert found.labels == ("b", "a")  # the sure ones, surest first; what lies outside the picture is no region
     np.testing.assert_allclose(found.boxes, [[8, 8, 32, 32], [0, 0, 16, 16]])
     crop = mixture[5].image.open().crop((8, 8, 32, 32))
-    pixels = apply(crop, None, ImageView.from_preprocess(model.preprocess))[None]
+    pixels = apply(crop, None, ImageView.from_preprocess(model.preprocess))[None]  # a square box is no matter of `crop`
     with torch.no_grad():
         expected = torch.nn.functional.normalize(model.encode_image(pixels), dim=1)
     looked = store.lookup([5], 3)
@@ -68,6 +72,41 @@ def test_boxes_are_chosen_clipped_ordered_and_their_crops_embedded(
     assert looked["mask"].tolist() == [[True, True, False]] and not looked["features"][0, 2].any()
     np.testing.assert_allclose(looked["scores"][0], [0.9, 0.3, 0], atol=1e-6)
     np.testing.assert_allclose(looked["areas"][0], [24 * 24 / 32**2, 16 * 16 / 32**2, 0])
+
+
+def test_a_long_box_keeps_both_ends_when_resized_and_its_middle_when_centred(model: Any, tmp_path: Path) -> None:
+    """A box of 1 : 2.5, red and blue at its ends and green in its middle 40 %."""
+    pixels = np.zeros((60, 60, 3), np.uint8)
+    pixels[20:40, 5:20, 0] = pixels[20:40, 20:40, 1] = pixels[20:40, 40:55, 2] = 255
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    (tmp_path / "t.csv").write_text("filepath,caption\n0.png,a flag\n")
+    mixture = Mixture([(open_source({"format": "csv", "path": str(tmp_path / "t.csv")}), None)])
+
+    class Long(Fixed):
+        def find(self, images: Any) -> list[Found]:
+            return [Found(np.array([[5, 20, 55, 40]], np.float32), np.ones(1, np.float32), ("flag",))] * len(images)
+
+    seen: list[torch.Tensor] = []
+    encode = model.encode_image
+    model.encode_image = lambda images: seen.append(images) or encode(images)
+    try:
+        stores = [cache_regions(model, mixture, Long(), tmp_path / how, crop=how) for how in ("resize", "centre")]
+    finally:
+        del model.encode_image
+    resized, centred = (images[0].float().mean(dim=1) for images in seen)  # [3, width] of each
+    width = resized.shape[1]
+    assert resized.shape == centred.shape
+    assert resized[0, 0] > 200 and resized[2, -1] > 200  # both ends are there
+    # 15 of the box's 50 columns are red, 20 green, 15 blue
+    assert (resized.argmax(dim=0).bincount() - torch.tensor([0.3, 0.4, 0.3]) * width).abs().max() <= 1
+    assert (centred.argmax(dim=0) == 1).all()  # green alone
+    view = ImageView.from_preprocess(model.preprocess)
+    crop = Image.fromarray(pixels[20:40, 5:55])
+    assert torch.equal(seen[1][0], apply(crop, None, view))  # what it was before there was a choice
+    assert torch.equal(seen[0][0], apply(crop.resize(view.size[::-1], Image.Resampling.BICUBIC), None, view))
+    assert stores[0] is not None and stores[0].regions(0).boxes.tolist() == [[5, 20, 55, 40]]  # the box, not the input
+    with pytest.raises(UserError, match="how crops are resized: the store has centre, now it is resize"):
+        cache_regions(model, mixture, Long(), tmp_path / "centre")
 
 
 def test_nothing_sure_means_the_whole_picture(model: Any, mixture: Mixture, tmp_path: Path) -> None:
@@ -102,11 +141,11 @@ def test_a_killed_run_goes_on_and_leaves_the_same_bytes(
 
     with pytest.raises(KeyboardInterrupt):
         cache_regions(model, mixture, Dying(), tmp_path / "halved", detect_batch=1)
-    with pytest.raises(UserError, match="no finished region store"):
+    with pytest.raises(UserError, match="an unfinished store, 0 of 1 parts complete"):
         RegionStore.open(tmp_path / "halved")
-    assert len(list((tmp_path / "halved" / "blocks").glob("*.npz"))) == 1
+    assert len((tmp_path / "halved" / SHARD / "blocks.jsonl").read_text().splitlines()) == 1
     cache_regions(model, mixture, Fixed(), tmp_path / "halved")
-    for file in ("features.f16", "geometry.f32", "offsets.npy", "ids.json", "labels.json", "store.json"):
+    for file in ("store.json", *(f"{SHARD}/{name}" for name in ("features.f16", "geometry.f32", "blocks.jsonl"))):
         assert (tmp_path / "halved" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
 
 
@@ -117,15 +156,18 @@ def test_two_ranks_write_one_store(
     whole = cache_regions(model, mixture, Fixed(), tmp_path / "whole")
     assert cache_regions(model, mixture, Fixed(), tmp_path / "parts", rank=0, world_size=2) is None
     parts = cache_regions(model, mixture, Fixed(), tmp_path / "parts", rank=1, world_size=2)
-    assert whole is not None and parts is not None
-    assert np.array_equal(whole.features, parts.features) and whole.ids == parts.ids
+    assert whole is not None and parts is not None and whole.ids == parts.ids == mixture.ids
+    for name, values in whole.lookup(range(len(mixture)), 3).items():
+        assert np.array_equal(values, parts.lookup(range(len(mixture)), 3)[name]), name
+    assert [whole.regions(row).labels for row in range(20)] == [parts.regions(row).labels for row in range(20)]
+    parts.verify()
 
 
 def test_a_second_run_waits_for_the_first_and_finds_its_work_done(
     model: Any, mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, waiting = threading.Event(), threading.Event()
-    monkeypatch.setattr(region_cache, "print", lambda *_, **__: waiting.set(), raising=False)
+    monkeypatch.setattr(locks, "print", lambda *_, **__: waiting.set(), raising=False)
 
     class Slow(Fixed):
         asked = 0
@@ -166,7 +208,7 @@ def test_class_names_are_part_of_the_annotations(model: Any, mixture: Mixture, t
             regions = dataclasses.replace(sample.regions, labels=tuple(f"not {n}" for n in sample.regions.labels))
             return dataclasses.replace(sample, regions=regions)
 
-    with pytest.raises(UserError, match="the provider differ"):
+    with pytest.raises(UserError, match="the provider: the store has"):
         cache_regions(model, Renamed(), None, tmp_path / "store")  # type: ignore[arg-type]
 
 
@@ -192,12 +234,12 @@ def test_weights_that_yolo_fetched_by_name_are_told_apart_by_their_bytes(
 
 def test_other_regions_are_refused(model: Any, mixture: Mixture, tmp_path: Path) -> None:
     cache_regions(model, mixture, Fixed(), tmp_path / "store")
-    with pytest.raises(UserError, match="min_score differ"):
+    with pytest.raises(UserError, match="min_score: the store has 0.25, now it is 0.5"):
         cache_regions(model, mixture, Fixed(), tmp_path / "store", min_score=0.5)
-    with pytest.raises(UserError, match="the provider differ"):
+    with pytest.raises(UserError, match="the provider: the store has"):
         cache_regions(model, mixture, open_provider({"provider": "whole"}), tmp_path / "store")
     other = create_model("petri-tiny-student", seed=1)
-    with pytest.raises(UserError, match="the model differ"):
+    with pytest.raises(UserError, match="the teacher "):
         cache_regions(other, mixture, Fixed(), tmp_path / "store")
 
 
@@ -216,7 +258,23 @@ def test_a_picture_that_cannot_be_read_is_noted(model: Any, tmp_path: Path) -> N
     assert store is not None and list(store.bad) == [mixture.ids[2]]
     with pytest.raises(UserError, match="no regions of"):
         store.lookup([2], 2)
-    assert store.regions(3).labels == ("b", "a")
+    assert store.regions(3).labels == ("b", "a") and store.regions(2).labels == ()
+
+
+def test_a_store_of_another_kind_or_of_an_older_version_is_refused(
+    model: Any, mixture: Mixture, tmp_path: Path
+) -> None:
+    store = cache_regions(model, mixture, Fixed(), tmp_path / "store")
+    assert store is not None
+    with pytest.raises(UserError, match="holds regions, and isn't a teacher store"):
+        TeacherStore.open(tmp_path / "store")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "begun.json").write_text("{}")
+    with pytest.raises(UserError, match="older version; delete it and run `clipdistill cache` again"):
+        cache_regions(model, mixture, Fixed(), tmp_path / "old")
+    (tmp_path / "old" / "store.json").write_text('{"version": 1, "kind": "regions"}')
+    with pytest.raises(UserError, match="format 1, this version reads 2; delete it"):
+        cache_regions(model, mixture, Fixed(), tmp_path / "old")
 
 
 def test_grid_and_whole() -> None:

@@ -83,9 +83,10 @@ def test_one_changed_byte_is_found(store, name: str) -> None:
 
 def test_a_block_missing_from_the_log_is_found(store) -> None:
     log = store.path / SHARD / "blocks.jsonl"
-    log.write_text("".join(line for line in log.read_text().splitlines(True) if "image/1/1" not in line))
-    with pytest.raises(UserError, match="blocks of image.f16 are missing"):
-        store.verify()
+    log.write_text("".join(log.read_text().splitlines(True)[:-1]))
+    for look in (store.verify, lambda: TeacherStore.open(store.path)):
+        with pytest.raises(UserError, match="blocks.jsonl: damaged or missing; delete it and run"):
+            look()
 
 
 def test_what_is_no_store_is_refused(store, tmp_path) -> None:
@@ -95,8 +96,11 @@ def test_what_is_no_store_is_refused(store, tmp_path) -> None:
     (store.path / "store.json").write_text(json.dumps({**meta, "version": 99}))
     with pytest.raises(UserError, match="format 99"):
         TeacherStore.open(store.path)
+    (store.path / "store.json").write_text(json.dumps({**meta, "version": 1}))
+    with pytest.raises(UserError, match="format 1, this version reads 2; delete it and run `clipdistill cache` again"):
+        TeacherStore.open(store.path)
     (store.path / "store.json").write_text("{")
-    with pytest.raises(UserError, match="not a teacher store's file"):
+    with pytest.raises(UserError, match="not a store's file"):
         TeacherStore.open(store.path)
     (store.path / "store.json").write_text(json.dumps(meta))
     (store.path / SHARD / "shard.json").unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Collection, Sequence
 from copy import copy
@@ -95,6 +96,37 @@ class Mixture:
         for one in self.ids:
             digest.update(one.encode() + b"\0")
         return digest.hexdigest()[:16]
+
+    def fields_fingerprint(self, names: Collection[str]) -> dict[str, str]:
+        """For each of these fields: hash of the samples' ids and their values, whatever the order of keys in a value.
+
+        Raises:
+            UserError: no sample has such a field, or a value isn't made of numbers, texts, lists and mappings.
+        """
+        digests, found = {name: hashlib.sha256() for name in sorted(names)}, set()
+        for sample in (self[row] for row in range(len(self))) if digests else ():
+            for name, digest in digests.items():
+                value = [sample.fields[name]] if name in sample.fields else []
+                found |= {name} if value else set()
+                try:
+                    text = json.dumps(value, sort_keys=True, default=_plain)
+                except TypeError as error:
+                    raise UserError(f"{sample.id}: field '{name}' can't be fingerprinted ({error})") from None
+                digest.update(sample.id.encode() + b"\0" + text.encode() + b"\0")
+        missing = [name for name in digests if name not in found]
+        if missing:
+            raise UserError(f"no sample has a field '{missing[0]}'; name one that the data source gives")
+        return {name: digest.hexdigest()[:16] for name, digest in digests.items()}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for."""
+    if isinstance(value, np.ndarray):
+        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return [str(value.dtype), list(value.shape), content]
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a {type(value).__name__}")
 
 
 def _drawn(source: Source, count: int | None, seed: int) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipdistill.data import ImageView
 from clipdistill.engine.forecast import no_trace, time_step
 from clipdistill.errors import UserError
 from clipdistill.models.regions import open_provider
@@ -21,8 +19,8 @@ from clipdistill.models.token_embeddings import token_embeddings
 from clipdistill.recipe import MetaSpec
 from clipdistill.runs.meta_teacher import ANNOTATIONS, max_regions, meta_loader, meta_task, taken_teacher
 from clipdistill.runs.wiring import Parts
-from clipdistill.stores.encoder import Encoder, evaluating
-from clipdistill.stores.region_cache import write_block
+from clipdistill.stores.encoder import evaluating
+from clipdistill.stores.region_crops import Crops
 
 PICTURES = 8
 """Pictures whose regions are found to time it."""
@@ -88,18 +86,11 @@ def region_seconds(parts: Parts) -> float:
             provider = open_provider({"provider": spec.provider, **spec.options()}, str(device))
     except UserError as error:
         raise UserError(f"`regions`: {error}") from error
-    encoder, view = Encoder(model, "embedding", device), ImageView.from_preprocess(model.preprocess)
     count = min(PICTURES, len(parts.mixture))
-
-    def block(rows: range, file: Path) -> None:
-        write_block(
-            encoder, view, parts.mixture, provider, rows, file,
-            int(model.embed_dim), spec.min_score, spec.max_regions, 128, count,
-        )  # fmt: skip
-
-    with tempfile.TemporaryDirectory() as folder, evaluating(model):
-        block(range(1), Path(folder) / "warm" / "0.npz")
-        seconds = _seconds(lambda: block(range(count), Path(folder) / "timed" / "0.npz"), device)
+    crops = Crops(model, device, provider, spec.min_score, spec.max_regions, spec.crop, 128, count)
+    with evaluating(model):
+        crops.of(parts.mixture, range(1))
+        seconds = _seconds(lambda: crops.of(parts.mixture, range(count)), device)
     return seconds / count
 
 

@@ -109,7 +109,7 @@ def write_regions(parts: Parts, base: Any, batch_size: int = 128) -> RegionStore
         with Meter(f"regions ({spec.provider})", len(parts.mixture), quiet=not ranks.is_main) as meter:
             cache_regions(
                 base, parts.mixture, provider, spec.store,
-                min_score=spec.min_score, max_regions=spec.max_regions, batch_size=batch_size,
+                min_score=spec.min_score, max_regions=spec.max_regions, crop=spec.crop, batch_size=batch_size,
                 device=ranks.device, rank=ranks.rank, world_size=ranks.world_size,
                 max_bad_share=parts.recipe.data.max_bad_share, progress=meter.reach,
             )  # fmt: skip

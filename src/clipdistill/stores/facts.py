@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from clipdistill.data import AugmentPlan, Mixture
 from clipdistill.errors import UserError
+from clipdistill.stores.arrays import AGAIN
 
-VERSION = 1
+VERSION = 2
 
 # Fact -> what it is called in an error. All of these decide what the numbers in a store are.
 DECISIVE = {
     "version": "the store's format",
+    "kind": "what the store holds",
     "teacher_fingerprint": "the teacher (weights, preprocessing or tokenizer)",
     "features": "the kind of features",
     "plan_fingerprint": "the augmentation plan",
@@ -22,6 +25,10 @@ DECISIVE = {
     "data_fingerprint": "the data (samples drawn, their captions or files)",
     "dtype": "the precision",
     "regions": "the regions",
+    "provider_key": "the provider",
+    "min_score": "min_score",
+    "max_regions": "max_regions",
+    "crop": "how crops are resized",
 }
 
 
@@ -35,12 +42,18 @@ def store_facts(
     widths: tuple[int, int],
     dtype: str,
     world_size: int,
+    fields: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the description that all shards of a store share; plain JSON values. widths: of image and text rows."""
+    """Return the description that all shards of a store share; plain JSON values.
+
+    Args:
+        widths: of image and text rows. fields: names of the samples' fields that the targets depend on.
+    """
     tower = features == "tower"
     bias = None if tower else model.logit_bias
     return {
         "version": VERSION,
+        "kind": "targets",
         "teacher": model.name,
         "teacher_fingerprint": teacher_fingerprint,
         "features": features,
@@ -52,6 +65,7 @@ def store_facts(
         "tokenizer_key": model.tokenizer_key,
         "data_fingerprint": mixture.fingerprint(),
         "sources": {source.name: source.fingerprint() for source in mixture.sources},
+        "fields": mixture.fields_fingerprint(fields),
         "samples": len(mixture),
         "plan_fingerprint": plan.fingerprint(),
         "plan": {key: _plain(value) for key, value in asdict(plan).items()},
@@ -77,20 +91,34 @@ def fixed_views(plan: AugmentPlan) -> int:
     return plan.views
 
 
-def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Return, in words, which decisive facts of `stored` aren't those of `wanted` (facts not wanted don't count)."""
-    return [
+def require_same(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise a UserError that says which decisive facts of a store aren't those wanted (others don't count)."""
+    different = [
         f"{words}: the store has {_short(stored.get(fact))}, now it is {_short(wanted[fact])}"
         for fact, words in DECISIVE.items()
         if fact in wanted and stored.get(fact) != wanted[fact]
     ]
-
-
-def require_same(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise a UserError that says what differs between the facts of a store and those wanted."""
-    different = differences(stored, wanted)
+    fields = wanted.get("fields", {})
+    changed = [name for name, value in fields.items() if stored.get("fields", {}).get(name) != value]
+    different += [f"the samples' field '{name}': its values aren't those of the store" for name in changed]
     if different:
         raise UserError(f"{path}: {'; '.join(different)}; choose another folder or delete this one")
+
+
+def read_facts(path: Path) -> dict[str, Any] | None:
+    """Return the content of a `store.json` or `shard.json` of whatever version; None when there is none.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if not path.is_file():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found["version"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: not a store's file; {AGAIN}") from None
+    return found
 
 
 def store_size_bytes(samples: int, views: int, captions: int, dim: int, dtype: str = "float16") -> int:
@@ -105,4 +133,4 @@ def _plain(value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
-    return value[:12] if isinstance(value, str) else str(value)
+    return value[:12] if isinstance(value, str) and len(value) > 40 else str(value)

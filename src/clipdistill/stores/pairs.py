@@ -12,14 +12,14 @@ from torch.nn.functional import normalize
 
 from clipdistill.data import AugmentPlan, Mixture
 from clipdistill.errors import UserError
-from clipdistill.files import require_space
 from clipdistill.models.meta_teacher import MetaTeacher, region_inputs
 from clipdistill.models.token_embeddings import token_embeddings
 from clipdistill.stores.arrays import ArraySpec
-from clipdistill.stores.facts import require_same, store_facts
+from clipdistill.stores.facts import store_facts
 from clipdistill.stores.regions import RegionStore
-from clipdistill.stores.shard_writer import BLOCK_ROWS, ShardWriter
-from clipdistill.stores.store import TeacherStore, finish, shard_folder
+from clipdistill.stores.store import opened_or_written
+from clipdistill.stores.targets import TeacherStore
+from clipdistill.stores.writer import ShardWriter
 
 
 @torch.no_grad()
@@ -53,48 +53,38 @@ def cache_pairs(
     """
     path, device = Path(path), torch.device(device)
     facts = _facts(meta, base, regions, mixture, world_size)
-    if (path / "store.json").is_file():
-        store = TeacherStore.open(path)
-        require_same(path, store.meta, facts)
-        return store
-    start, stop = len(mixture) * rank // world_size, len(mixture) * (rank + 1) // world_size
-    captions = [mixture[i].captions for i in range(start, stop)]
-    counts = [len(texts) for texts in captions]
-    arrays = [ArraySpec(name, sum(counts), int(base.embed_dim)) for name in ("image", "text")]
-    require_space(path, sum(spec.bytes for spec in arrays) * world_size, "the store")
-    folder = shard_folder(path, rank, world_size)
-    shard = ShardWriter(folder, facts, mixture.ids[start:stop], start, counts, arrays, BLOCK_ROWS)
-    store_rows = regions.rows(mixture.ids[start:stop])
-    if (store_rows < 0).any():
-        raise UserError(f"{regions.path}: lacks regions of {mixture.ids[start + int((store_rows < 0).argmax())]}")
-    try:
-        for number, block in enumerate(shard.blocks()):
-            if not shard.is_done(f"pairs/{number}"):
-                owner = np.repeat(np.asarray(block), counts[block.start : block.stop])
-                texts = [text for row in block for text in captions[row]]
-                rows = store_rows[owner]
+    rows = regions.rows(mixture.ids)
+    if (rows < 0).any():
+        raise UserError(f"{regions.path}: lacks regions of {mixture.ids[int((rows < 0).argmax())]}")
+    arrays = [ArraySpec(name, int(base.embed_dim), "caption") for name in ("image", "text")]
+
+    def work(shard: ShardWriter) -> None:
+        for number, block in enumerate(shard.blocks):
+            if not shard.is_done("image", number):
+                positions = range(shard.start + block.start, shard.start + block.stop)
+                captions = [(rows[position], text) for position in positions for text in mixture[position].captions]
+                owner, texts = np.array([row for row, _ in captions], np.int64), [text for _, text in captions]
                 pieces = [slice(at, at + batch_size) for at in range(0, len(texts), batch_size)]
-                found = [_targets(meta, base, regions, rows[piece], texts[piece], device) for piece in pieces]
-                image, text = (np.concatenate([part[k] for part in found]) for k in (0, 1))
-                at = int(shard.offsets[block.start])
-                shard.write(f"pairs/{number}", {"image": (at, image), "text": (at, text)})
+                found = [_targets(meta, base, regions, owner[piece], texts[piece], device) for piece in pieces]
+                none = [np.zeros((0, int(base.embed_dim)), np.float32)]
+                shard.write(number, {k: np.concatenate([f[k] for f in found] or none) for k in ("image", "text")})
             if progress is not None:
-                progress((start + block.stop) if world_size == 1 else block.stop * world_size, len(mixture))
-        shard.finish()
-    finally:
-        shard.close()
-    return finish(path, world_size)
+                progress((shard.start + block.stop) if world_size == 1 else block.stop * world_size, len(mixture))
+
+    slots = {"caption": lambda position: len(mixture[position].captions)}
+    return opened_or_written(TeacherStore, path, facts, mixture.ids, arrays, work, slots=slots, rank=rank)
 
 
 def _targets(
     meta: MetaTeacher, base: Any, regions: RegionStore, rows: np.ndarray, texts: list[str], device: torch.device
-) -> tuple[np.ndarray, np.ndarray]:
+) -> dict[str, np.ndarray]:
     found = regions.lookup(rows, int(regions.meta["max_regions"]))
     text, tokens, mask = token_embeddings(base, base.tokenizer(texts).to(device))
     named = {"regions": "features", "region_mask": "mask", "region_scores": "scores", "region_areas": "areas"}
     inputs = {name: torch.as_tensor(found[key]).to(device) for name, key in named.items()}
     image = meta(*region_inputs({**inputs, "tokens": tokens.float(), "token_mask": mask, "text": text.float()}))
-    return normalize(image, dim=1).cpu().numpy(), normalize(text.float(), dim=1).cpu().numpy()
+    targets = {"image": image, "text": text.float()}
+    return {name: normalize(value, dim=1).cpu().numpy() for name, value in targets.items()}
 
 
 def _facts(meta: MetaTeacher, base: Any, regions: RegionStore, mixture: Mixture, world_size: int) -> dict[str, Any]:
@@ -105,5 +95,5 @@ def _facts(meta: MetaTeacher, base: Any, regions: RegionStore, mixture: Mixture,
         base, mixture, AugmentPlan(crop_scale=None), teacher_fingerprint=f"{meta.fingerprint()}-{fingerprint(base)}",
         features="embedding", widths=(width, width), dtype="float16", world_size=world_size,
     )  # fmt: skip
-    seen = [str(regions.meta[name]) for name in ("provider_key", "min_score", "max_regions")]
+    seen = [str(regions.meta[name]) for name in ("provider_key", "min_score", "max_regions", "crop")]
     return facts | {"teacher": "meta-teacher", "pairs": True, "regions": " ".join(seen)}

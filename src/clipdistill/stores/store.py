@@ -1,83 +1,53 @@
-"""TeacherStore: a teacher's targets on disk, read through memory maps by sample, view and caption."""
+"""Store: named arrays on disk, read through memory maps by sample, view, caption or field value."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
 from clipdistill.errors import UserError
-from clipdistill.files import write_json
-from clipdistill.stores.arrays import gather
-from clipdistill.stores.facts import VERSION, require_same
-from clipdistill.stores.shard_reader import AGAIN, ShardReader, read_shard
+from clipdistill.stores.arrays import AGAIN, ArraySpec
+from clipdistill.stores.facts import VERSION, read_facts, require_same
+from clipdistill.stores.shards import Shard, join
+from clipdistill.stores.writer import ShardWriter
 
-SHARED = ("start", "rows", "captions", "block_rows", "arrays", "finished", "bad")
-"""Keys of `shard.json` that belong to one shard; the others are facts of the whole store."""
-
-
-def shard_folder(path: Path, rank: int, world_size: int) -> Path:
-    """Return where rank `rank` writes."""
-    return path / f"shard-{rank:05d}-of-{world_size:05d}"
+Kind = TypeVar("Kind", bound="Store")
 
 
-def finish(path: Path, world_size: int) -> TeacherStore | None:
-    """Join the shards by writing `store.json`, if all are complete (nothing is copied); None if some aren't yet.
-
-    Any rank may do it, and the last one will. Nothing opens as a store before this.
-    """
-    found = [read_shard(shard_folder(path, rank, world_size)) for rank in range(world_size)]
-    shards = [shard for shard in found if shard is not None and shard["finished"]]
-    if len(shards) < world_size:
-        return None
-    facts = {key: value for key, value in shards[0].items() if key not in SHARED}
-    for rank, shard in enumerate(shards):
-        require_same(shard_folder(path, rank, world_size), shard, facts)
-    bad = [entry for shard in shards for entry in shard["bad"]]
-    folders = [shard_folder(path, rank, world_size).name for rank in range(world_size)]
-    captions = sum(shard["captions"] for shard in shards)
-    write_json(path / "store.json", {**facts, "captions": captions, "bad": bad, "shards": folders})
-    return TeacherStore.open(path)
-
-
-class TeacherStore:
-    """Targets of one teacher for N samples, K views each, and all their captions.
-
-    Embeddings come back as unit vectors (they were normalised before they became half precision), tower features at
-    their own length. Shards are read where they lie. A store can be pickled and shared by any number of readers.
+class Store:
+    """Named arrays for N samples; shards are read where they lie. Can be pickled and shared by any number of readers.
 
     Attributes:
         path: the folder.
-        meta: what the store says of itself (`facts.store_facts`): teacher, embed_dim, views, plan, fingerprints...
+        meta: what the store says of itself: the facts that it was written with, `arrays`, `rows`, `bad`, `shards`.
         ids: the N sample ids, by row.
-        bad: ids of samples whose picture couldn't be read -> reason. They have rows, but no image targets.
+        bad: ids of samples whose picture couldn't be read -> reason.
     """
 
-    def __init__(self, path: Path, meta: dict[str, Any], shards: list[ShardReader]) -> None:
+    WHAT: ClassVar[str] = "store"
+    KIND: ClassVar[str | None] = None
+
+    def __init__(self, path: Path, meta: dict[str, Any], shards: list[Shard]) -> None:
         self.path, self.meta = path, meta
         self.ids: list[str] = [name for shard in shards for name in shard.ids]
         self.bad: dict[str, str] = {entry["id"]: entry["reason"] for entry in meta["bad"]}
+        self._unread = self.rows(list(self.bad))
         self._shards = shards
         self._starts = np.cumsum([0, *[len(shard.ids) for shard in shards]])
-        self._sizes = np.diff(self._starts)
-        # For each row: its first text row within its shard, and how many captions it has.
-        self._text_start = np.concatenate([shard.offsets[:-1] for shard in shards])
-        self._captions = np.concatenate([np.diff(shard.offsets) for shard in shards])
-        self._readable = np.fromiter((name not in self.bad for name in self.ids), bool, len(self.ids))
 
     @classmethod
-    def open(cls, path: str | Path) -> TeacherStore:
+    def open(cls, path: str | Path) -> Self:
         """Open a finished store.
 
         Raises:
-            UserError: no store there, an unfinished one (says how far it is), a newer format, damaged files.
+            UserError: no store there, an unfinished one (says how far it is), another kind or format, damaged files.
         """
         path = Path(path)
-        meta = _read_meta(path)
-        shards = [ShardReader(path / name) for name in meta["shards"]]
+        meta = cls._read_meta(path)
+        shards = [Shard(path / name) for name in meta["shards"]]
         if sum(len(shard.ids) for shard in shards) != meta["samples"]:
             raise UserError(f"{path}: its shards don't hold the {meta['samples']} samples it should; {AGAIN}")
         return cls(path, meta, shards)
@@ -86,23 +56,7 @@ class TeacherStore:
         return len(self.ids)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TeacherStore.open, (self.path,)  # a memory map would be pickled as a copy of the file
-
-    @property
-    def logit_scale(self) -> float:
-        """The teacher's scale of cosines, exponentiated; 1 for tower features."""
-        return float(self.meta["logit_scale"])
-
-    @property
-    def logit_bias(self) -> float | None:
-        """The teacher's bias of logits (SigLIP), or None."""
-        bias = self.meta["logit_bias"]
-        return None if bias is None else float(bias)
-
-    @property
-    def views(self) -> int:
-        """K, the stored views of each picture."""
-        return int(self.meta["views"])
+        return type(self).open, (self.path,)  # a memory map would be pickled as a copy of the file
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Return the row of each id, int64; -1 for those that aren't in the store."""
@@ -111,86 +65,47 @@ class TeacherStore:
         place = {name: row for row, name in enumerate(self.ids)}
         return np.fromiter((place.get(name, -1) for name in ids), np.int64, len(ids))
 
-    def image(self, rows: Any, views: Any) -> np.ndarray:
-        """Return image targets, float32 [B, D].
+    def slots(self, name: str, rows: Any) -> np.ndarray:
+        """How many slots of the array `name` each sample has (captions, values of a field), int64 [B]."""
+        rows = self.checked(rows)
+        result = np.zeros(len(rows), np.int64)
+        for shard, mine, local in self._by_shard(rows):
+            result[mine] = shard.layouts[name].slots(local)
+        return result
+
+    def take(self, name: str, rows: Any, slots: Any = 0, views: Any = 0) -> np.ndarray:
+        """Return one row a sample of an array that isn't ragged, float32 [B, width]; arguments as in `padded`."""
+        return self.padded(name, rows, 1, slots, views)[0][:, 0]
+
+    def padded(self, name: str, rows: Any, limit: int, slots: Any = 0, views: Any = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first `limit` rows of slots, fewer where a slot has fewer.
 
         Args:
-            rows, views: B integers each, row numbers of `rows()` and view numbers below K.
+            rows, slots, views: B integers each, or one for all: rows of `rows()`; which caption or value; which view.
+
+        Returns:
+            Values float32 [B, limit, width], 0 where there is none; mask bool [B, limit], True = a row.
 
         Raises:
-            UserError: a row that isn't there, a view that wasn't stored, a picture that couldn't be read.
+            UserError: a row that isn't there. Slots and views are the caller's to check.
         """
-        rows, views = self._checked(rows), np.asarray(views, dtype=np.int64)
-        if len(views) and not (0 <= views.min() and views.max() < self.views):
-            wrong = views[(views < 0) | (views >= self.views)][0]
-            raise UserError(f"{self.path}: view {wrong} asked of a store with {self.views}; use its augmentation plan")
-        if not self._readable[rows].all():
-            name = self.ids[int(rows[~self._readable[rows]][0])]
-            raise UserError(
-                f"{self.path}: no image target for {name}, which couldn't be read when the store was written "
-                f"({self.bad[name]}); {AGAIN}"
-            )
-        shard = np.searchsorted(self._starts, rows, side="right") - 1
-        return self._take("image", shard, views * self._sizes[shard] + rows - self._starts[shard])
-
-    def text(self, rows: Any, captions: Any) -> np.ndarray:
-        """Return text targets, float32 [B, D].
-
-        Args:
-            rows, captions: B integers each, row numbers of `rows()` and which of the sample's captions.
-
-        Raises:
-            UserError: a row or a caption that isn't there.
-        """
-        return self._by_caption("text", rows, captions)
-
-    def _by_caption(self, array: str, rows: Any, captions: Any) -> np.ndarray:
-        rows, captions = self._checked(rows), np.asarray(captions, dtype=np.int64)
-        wrong = (captions < 0) | (captions >= self._captions[rows])
-        if wrong.any():
-            at = int(wrong.argmax())
-            name, count = self.ids[int(rows[at])], self._captions[rows[at]]
-            raise UserError(f"{self.path}: caption {captions[at]} asked of {name}, which has {count} in this store")
-        shard = np.searchsorted(self._starts, rows, side="right") - 1
-        return self._take(array, shard, self._text_start[rows] + captions)
-
-    def pair_image(self, rows: Any, captions: Any) -> np.ndarray:
-        """Return the image targets that go with captions, float32 [B, D]; arguments and errors as in `text`."""
-        return self._by_caption("image", rows, captions)
-
-    def check(
-        self,
-        *,
-        teacher_fingerprint: str | None = None,
-        plan_fingerprint: str | None = None,
-        ids: Iterable[str] | None = None,
-        sources: Mapping[str, str] | None = None,
-    ) -> None:
-        """Compare the store with what a training is about to use; None isn't looked at.
-
-        Args:
-            ids: sample ids that must be there.
-            sources: data source name -> fingerprint: captions and files must be what the teacher saw.
-
-        Raises:
-            UserError: names all that differs.
-        """
-        wanted = {"teacher_fingerprint": teacher_fingerprint, "plan_fingerprint": plan_fingerprint}
-        require_same(self.path, self.meta, {key: value for key, value in wanted.items() if value is not None})
-        for name, value in (sources or {}).items():
-            if self.meta["sources"].get(name, value) != value:
-                raise UserError(f"{self.path}: the data source '{name}' has changed since this store was made; {AGAIN}")
-        if ids is not None:
-            known = set(self.ids)
-            missing = [name for name in ids if name not in known]
-            if missing:
-                raise UserError(
-                    f"{self.path}: {len(missing)} samples aren't in this store (first: {missing[0]}); "
-                    "choose another folder or delete this one"
-                )
+        rows = self.checked(rows)
+        slots, views = (np.broadcast_to(np.asarray(each, np.int64), rows.shape) for each in (slots, views))
+        values = np.zeros((len(rows), limit, self._shards[0].specs[name].width), np.float32)
+        mask, place = np.zeros((len(rows), limit), bool), np.arange(limit)
+        for shard, mine, local in self._by_shard(rows):
+            first, count = shard.layouts[name].find(local, slots[mine], views[mine])
+            there = place[None] < count[:, None]
+            index = np.where(there, first[:, None] + place[None], np.where(count > 0, first, 0)[:, None])
+            if there.any():
+                values[mine] = shard.arrays[name][index]
+            mask[mine] = there
+        if not mask.all():
+            values *= mask[..., None]
+        return values, mask
 
     def verify(self) -> None:
-        """Read everything: sizes, the digest of each block, finite numbers.
+        """Read everything: sizes, the digest of each block and of the log, finite numbers.
 
         Raises:
             UserError: names the first file that is damaged.
@@ -198,36 +113,70 @@ class TeacherStore:
         for shard in self._shards:
             shard.verify()
 
-    def _checked(self, rows: Any) -> np.ndarray:
+    def checked(self, rows: Any) -> np.ndarray:
+        """Rows as int64 [B]; a UserError for one that isn't there."""
         rows = np.asarray(rows, dtype=np.int64)
         if len(rows) and not (0 <= rows.min() and rows.max() < len(self.ids)):
-            raise UserError(f"{self.path}: row {rows.min()}..{rows.max()} asked of {len(self.ids)} samples")
+            raise UserError(f"{self.path}: row {rows.min()}..{rows.max()} asked of {len(self.ids)} samples; {AGAIN}")
         return rows
 
-    def _take(self, name: str, shard: np.ndarray, index: np.ndarray) -> np.ndarray:
-        result = gather([s.arrays[name] for s in self._shards], shard, index)
-        if f"{name}_length" in self._shards[0].arrays:
-            result *= gather([s.arrays[f"{name}_length"] for s in self._shards], shard, index)
-        return result
+    def _by_shard(self, rows: np.ndarray) -> Iterator[tuple[Shard, Any, np.ndarray]]:
+        """(shard, which of `rows` lie in it, their numbers within it) for each shard that has some."""
+        if len(self._shards) == 1:
+            yield self._shards[0], slice(None), rows
+            return
+        number = np.searchsorted(self._starts, rows, side="right") - 1
+        for each in np.unique(number):
+            mine = number == each
+            yield self._shards[each], mine, rows[mine] - self._starts[each]
+
+    @classmethod
+    def _read_meta(cls, path: Path) -> dict[str, Any]:
+        file = path / "store.json"
+        meta = read_facts(file)
+        if meta is None:
+            begun = [read_facts(folder / "shard.json") for folder in sorted(path.glob("shard-*-of-*"))]
+            shards = [shard for shard in begun if shard is not None]
+            if shards:
+                complete = sum(bool(shard.get("shard", {}).get("finished")) for shard in shards)
+                raise UserError(
+                    f"{path}: an unfinished store, {complete} of {shards[0]['world_size']} parts complete; run "
+                    "`clipdistill cache` again to go on with it"
+                )
+            raise UserError(f"{path}: there is no {cls.WHAT}; write one with `clipdistill cache`")
+        if meta["version"] != VERSION:
+            raise UserError(f"{file}: format {meta['version']}, this version reads {VERSION}; {AGAIN}")
+        if cls.KIND not in (None, meta["kind"]):
+            raise UserError(f"{file}: holds {meta['kind']}, and isn't a {cls.WHAT}; choose another folder")
+        return meta
 
 
-def _read_meta(path: Path) -> dict[str, Any]:
-    file = path / "store.json"
-    if not file.is_file():
-        begun = sorted(path.glob("shard-*-of-*"))
-        if begun:
-            complete = sum(bool((read_shard(folder) or {}).get("finished")) for folder in begun)
-            parts = int(begun[0].name.rsplit("-", 1)[1])
-            raise UserError(
-                f"{path}: an unfinished store, {complete} of {parts} parts complete; run `clipdistill cache` again to "
-                "go on with it"
-            )
-        raise UserError(f"{path}: there is no teacher store; write one with `clipdistill cache`")
-    try:
-        meta: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        version = meta["version"]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{file}: not a teacher store's file; {AGAIN}") from None
-    if version != VERSION:
-        raise UserError(f"{file}: format {version}, this version reads {VERSION}; {AGAIN}")
-    return meta
+def opened_or_written(
+    kind: type[Kind],
+    path: Path,
+    facts: dict[str, Any],
+    ids: Sequence[str],
+    arrays: Sequence[ArraySpec],
+    work: Callable[[ShardWriter], None],
+    **options: Any,
+) -> Kind | None:
+    """Open the store at `path` when it is there, or have `work` write this rank's shard of it.
+
+    Args:
+        facts, ids, arrays, options: as `ShardWriter` takes them. work: writes the blocks that aren't done.
+
+    Returns:
+        The opened store, or None while other ranks are still at work.
+
+    Raises:
+        UserError: the folder holds something else; whatever `ShardWriter` raises.
+    """
+    if (path / "store.json").is_file():
+        store = kind.open(path)
+        require_same(path, store.meta, facts)
+        return store
+    with ShardWriter(path, facts, ids, arrays, **options) as shard:
+        work(shard)
+        shard.finish()
+        complete = join(path, int(facts["world_size"]))
+    return kind.open(path) if complete else None
