@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("files", "locks"),
     ("petri", "data", "models", "objectives", "recipe"),
     ("export", "evaluate", "stores", "recipe_files"),
+    ("kinds",),
     ("report", "tasks"),
     ("engine",),
     ("runs",),

@@ -190,6 +190,16 @@ class RegionSpec(Options):
     )
 
 
+class StageSpec(Strict):
+    """One training of several: what it says replaces the recipe's own, and it starts from what the one before left."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="of its folder, RUN/stages/NAME")
+    task: TaskSpec | None = None
+    teachers: list[TeacherSpec] | None = None
+    data: dict[str, Any] | None = Field(None, description="keys of `data` that differ")
+    train: dict[str, Any] | None = Field(None, description="keys of `train` that differ")
+
+
 class EvaluateSpec(Options):
     """A suite on a data set; further keys are options of the suite."""
 
@@ -211,6 +221,7 @@ class Recipe(Strict):
     teachers: list[TeacherSpec] = []
     task: TaskSpec = TaskSpec()
     train: TrainSpec = TrainSpec()
+    stages: list[StageSpec] = Field([], description="trainings in a row, the last of which is the run's; none = one")
     evaluate: list[EvaluateSpec] = []
     compare: list[Literal["teacher", "base", "control"]] = Field(
         ["teacher"], description="what else is measured: control = the same student trained without its teacher"

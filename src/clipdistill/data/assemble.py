@@ -116,7 +116,10 @@ class BatchMaker:
         return parts
 
     def _batch(self, draws: Sequence[Draw], parts: Sequence[list[Any]], bad: list[dict[str, str]]) -> dict[str, Any]:
-        batch: dict[str, Any] = {"sample": torch.tensor([draw.position for draw in draws], dtype=torch.int64), "bad": bad}
+        batch: dict[str, Any] = {
+            "sample": torch.tensor([draw.position for draw in draws], dtype=torch.int64),
+            "bad": bad,
+        }
         made = [each.collate([part[number] for part in parts]) for number, each in enumerate(self.fields)]
         for name, number in self.names.items():
             batch |= made[number] if isinstance(made[number], dict) else {name: made[number]}

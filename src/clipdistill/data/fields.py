@@ -218,7 +218,9 @@ class Regions(Field):
         self.rows = self.store.rows(data.ids)
         if (self.rows < 0).any():
             first = data.ids[int((self.rows < 0).argmax())]
-            raise UserError(f"{self.store.path}: has no regions of {first}; delete it and run `clipdistill cache` again")
+            raise UserError(
+                f"{self.store.path}: has no regions of {first}; delete it and run `clipdistill cache` again"
+            )
 
     def row(self, sample: Sample, draw: Draw) -> int:
         """Where the store has them."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipdistill.engine.tracking import Meter
+from clipdistill.engine.distributed import Ranks
 from clipdistill.errors import UserError
+from clipdistill.kinds import KINDS
 from clipdistill.recipe import Recipe
-from clipdistill.runs.meta_teacher import check_meta, open_base, write_regions
-from clipdistill.runs.teachers import TeacherState, tower_fingerprint
-from clipdistill.runs.wiring import Parts, open_parts
-from clipdistill.stores import TeacherStore, cache_teacher
+from clipdistill.runs.checks import check_recipe
+from clipdistill.runs.derived import trainings
+from clipdistill.runs.parts import Parts, open_parts
+from clipdistill.runs.stages import Cache, FindRegions, Stage
+from clipdistill.tasks import find_task
 
 
 def cache(recipe: Recipe, batch_size: int = 128) -> list[Path]:
@@ -27,44 +29,29 @@ def cache(recipe: Recipe, batch_size: int = 128) -> list[Path]:
     Raises:
         UserError: the recipe names no store; missing data or weights; a store of something else there.
     """
-    if not any(teacher.store for teacher in recipe.teachers) and recipe.regions is None:
+    parts = trainings(recipe)
+    if not any(teacher.store for each in parts for teacher in each.teachers) and recipe.regions is None:
         raise UserError("`teachers`: none names a `store` to write; add teachers.0.store=FOLDER")
-    check_meta(recipe)
-    parts = open_parts(recipe)
-    write_stores(parts, batch_size)
-    written = [Path(teacher.store) for teacher in recipe.teachers if teacher.store]
-    if recipe.regions is not None:
-        write_regions(parts, open_base(recipe, parts.ranks.device), batch_size)
-        written.append(recipe.regions.store)
+    ranks = Ranks.current()
+    check_recipe(recipe, ranks.world_size)
+    written: list[Path] = []
+    for each in parts:
+        opened = open_parts(each, ranks)
+        for stage, path in _stores(opened, batch_size):
+            if not stage.done():
+                stage.run()
+            written += [path] if path not in written else []
     return written
 
 
-def write_stores(parts: Parts, batch_size: int = 128) -> None:
-    """Write the stores that are missing, each rank its share, and open them in `parts`."""
+def _stores(parts: Parts, batch_size: int) -> list[tuple[Stage, Path]]:
+    stages: list[tuple[Stage, Path]] = []
     for state in parts.teachers:
-        if state.to_cache:
-            _write(parts, state, batch_size)
-
-
-def _write(parts: Parts, state: TeacherState, batch_size: int) -> None:
-    ranks, lit = parts.ranks, parts.recipe.task.method == "lit"
-    path = Path(str(state.spec.store))
-    total = len(parts.mixture)
-    with Meter(f"caching {state.spec.label}", total, quiet=not ranks.is_main) as meter:
-        cache_teacher(
-            state.model.to(ranks.device),  # type: ignore[union-attr]
-            parts.mixture,
-            parts.plan,
-            path,
-            batch_size=batch_size,
-            workers=parts.recipe.data.workers,
-            device=ranks.device,
-            rank=ranks.rank,
-            world_size=ranks.world_size,
-            features="tower" if lit else "embedding",
-            fingerprint=tower_fingerprint(state.model) if lit else None,
-            max_bad_share=parts.recipe.data.max_bad_share,
-            progress=meter.reach,
-        )
-    ranks.barrier()
-    state.store = TeacherStore.open(path)
+        if state.spec.store is not None:
+            stage = Cache(parts, state, batch_size)
+            stages.append((stage, stage.path))
+    recipe = parts.recipe
+    if recipe.regions is not None:
+        base = KINDS[find_task(recipe.task.method).KIND].open(recipe.student, parts.ranks.device)
+        stages.append((FindRegions(parts, base.requires_grad_(False).eval(), None, batch_size), recipe.regions.store))
+    return stages

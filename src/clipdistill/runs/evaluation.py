@@ -12,7 +12,7 @@ from rich.table import Table
 
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
-from clipdistill.evaluate import COSTS, Result, retrieval_examples
+from clipdistill.evaluate import Result, retrieval_examples
 from clipdistill.evaluate.suites import (
     Evaluation,
     Suite,
@@ -23,9 +23,9 @@ from clipdistill.evaluate.suites import (
     unread,
 )
 from clipdistill.files import require_writable, write_json
+from clipdistill.kinds import kind_of, open_trained, require_weights
 from clipdistill.recipe import EvaluateSpec, Recipe
-from clipdistill.runs.models import open_trained, require_weights
-from clipdistill.runs.wiring import source_spec
+from clipdistill.runs.data import source_spec
 
 
 def evaluate_model(
@@ -90,7 +90,7 @@ def run_suite(
 
 def model_report(model: Any, name: str, results: list[Result], device: torch.device) -> dict[str, Any]:
     """What evaluation.json holds of one model."""
-    cost = COSTS[model.KIND](model, device=device)
+    cost = kind_of(model).cost(model, device)
     return {"name": name, **cost, "results": [result.to_dict() for result in results]}
 
 

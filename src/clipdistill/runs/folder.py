@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import yaml
 from clipdistill.engine.checkpoint import list_checkpoints, require_same_recipe
 from clipdistill.errors import UserError
 from clipdistill.files import require_writable, write_json, write_text
+from clipdistill.locks import hold
 from clipdistill.recipe import Recipe
 
 PACKAGES = (
@@ -27,6 +30,8 @@ PACKAGES = (
     "pillow",
 )
 
+LOCK = ".lock"
+
 
 class RunFolder:
     """Paths inside a run, and the checks before anything is written into it."""
@@ -37,6 +42,7 @@ class RunFolder:
         self.environment = self.path / "environment.json"
         self.checkpoints = self.path / "checkpoints"
         self.student = self.path / "student"
+        self.epochs = self.path / "epochs"
         self.evaluation = self.path / "evaluation.json"
         self.examples = self.path / "examples.json"
         self.bad_samples = self.path / "bad_samples.jsonl"
@@ -55,9 +61,9 @@ class RunFolder:
                 raise UserError(
                     f"--out {self.path}: holds a run already; add --resume to go on, or choose another folder"
                 )
-            if self.has_checkpoint or (self.path / "teacher").is_dir():  # a meta-teacher is this recipe's too
+            if self.has_progress:
                 self._same_recipe(recipe)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and any(each.name != LOCK for each in self.path.iterdir()):
             raise UserError(f"--out {self.path}: holds other files; choose a new or empty folder")
         elif resume:
             raise UserError(f"--out {self.path}: there is no run to go on with; leave --resume away to start one")
@@ -70,6 +76,36 @@ class RunFolder:
             raise UserError(f"{self.recipe}: can't be read; choose another --out and start again") from error
         require_same_recipe(old if isinstance(old, dict) else {}, recipe.model_dump(mode="json"), self.path)
 
+    @contextmanager
+    def held(self, wanted: bool = True) -> Iterator[None]:
+        """Keep other processes from running into the same folder; it is made.
+
+        Args:
+            wanted: whether this process is the one that holds it, of several that train together.
+
+        Raises:
+            UserError: another process has it.
+        """
+        if not wanted:
+            yield
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        busy = f"--out {self.path}: another process is running into this folder; wait for it, or choose another folder"
+        with hold(self.path / LOCK, busy, wait=False):
+            yield
+
+    def begin(self, recipe: Recipe) -> None:
+        """Make the folder this recipe's: what may change when a run is resumed is as it is now."""
+        if not self.has_progress:
+            self.start(recipe)
+        elif self.recipe.read_text(encoding="utf-8") != recipe.to_yaml():
+            write_text(self.recipe, recipe.to_yaml())
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether anything was trained in it: the student, a teacher of its own, a stage."""
+        return self.has_checkpoint or (self.path / "teacher").is_dir() or (self.path / "stages").is_dir()
+
     def start(self, recipe: Recipe) -> None:
         """Make the folder and write the recipe as resolved, and what it runs on."""
         write_text(self.recipe, recipe.to_yaml())
@@ -80,6 +116,20 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         """Whether there is something to go on from."""
         return bool(list_checkpoints(self.checkpoints))
+
+
+def trained_epoch(folder: Path, epoch: int | None) -> Path:
+    """The folder of one epoch's model, of those that a training kept; the last one for None.
+
+    Raises:
+        UserError: it isn't there; says which are.
+    """
+    found = sorted(int(p.name) for p in (Path(folder) / "epochs").glob("*") if p.name.isdigit())
+    if not found:
+        raise UserError(f"{folder}: holds no trained meta-teacher; give RUN/teacher of a finished run")
+    if epoch is not None and epoch not in found:
+        raise UserError(f"{folder}: has no epoch {epoch}; it has {', '.join(map(str, found))}")
+    return Path(folder) / "epochs" / str(epoch or found[-1])
 
 
 def environment(seed: int) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from clipdistill.evaluate.suites import open_suite
 from clipdistill.export import save_student
 from clipdistill.export.interpolate import interpolate as mix
 from clipdistill.files import require_writable, write_json, write_text
+from clipdistill.kinds import require_weights
 from clipdistill.models import load_model
 from clipdistill.recipe import EvaluateSpec
 from clipdistill.report.frontier import Point, choose, frontier_picture, frontier_table
 from clipdistill.runs.evaluation import check_suite, run_suite
-from clipdistill.runs.models import require_weights
 
 RETRIEVAL, ZERO_SHOT = "text_to_image/recall@1", "top1"
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from clipdistill.errors import UserError
 from clipdistill.recipe_files import load_recipe, recipe_names
 from clipdistill.report import build_report
+from clipdistill.runs.checks import check_recipe
 from clipdistill.runs.folder import RunFolder
-from clipdistill.runs.meta_teacher import check_meta
 from clipdistill.runs.training import train
-from clipdistill.runs.wiring import check_recipe
 
 
 def study(names: Sequence[str], out: str | Path, *, seeds: int = 3, overrides: Sequence[str] = ()) -> list[Path]:
@@ -35,7 +34,6 @@ def study(names: Sequence[str], out: str | Path, *, seeds: int = 3, overrides: S
     recipes = {name: [load_recipe(name, [*overrides, f"seed={seed}"]) for seed in range(seeds)] for name in chosen}
     for each in recipes.values():
         check_recipe(each[0])
-        check_meta(each[0])
     folders = []
     for seed in range(seeds):  # seed by seed: a study that is cut short has whole rows
         for name in chosen:

@@ -1,31 +1,42 @@
-"""A recipe's teachers before the run needs them: opened, and their stores checked against everything they depend on."""
+"""A recipe's teachers before a training needs them: opened, and their stores checked against all they depend on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-import torch
 
 from clipdistill.data import AugmentPlan, Mixture
 from clipdistill.errors import UserError
-from clipdistill.models import fingerprint
-from clipdistill.models.diffusion import load_diffusion
+from clipdistill.evaluate import model_cost
+from clipdistill.kinds import KINDS, kind_of
 from clipdistill.recipe import Recipe, TeacherSpec
-from clipdistill.runs.models import DIFFUSION, open_model, require_weights
-from clipdistill.stores import TeacherStore
-from clipdistill.tasks import TASKS
+from clipdistill.stores import TeacherStore, store_size_bytes
+from clipdistill.stores.encoder import Encoder
+from clipdistill.tasks import find_task
+from clipdistill.tasks.teacher import DryTeacher, LiveTeacher, StoredTeacher
 
 
 @dataclass
 class TeacherState:
-    """A teacher before it is needed: its spec, the live model (when it can be had), and its store (when written)."""
+    """A teacher before it is needed.
+
+    spec, index: where it stands in the recipe. features: what of it the task is given. model: live, when it can be had.
+    store: when it is written. missing: why there is no live model.
+    """
 
     spec: TeacherSpec
     index: int
+    features: str
     model: Any | None
     store: TeacherStore | None = None
-    missing: UserError | None = None  # why there is no live model
+    missing: UserError | None = None
+
+    @property
+    def role(self) -> str:
+        """Whose part of a batch it reads."""
+        return f"teacher{self.index}"
 
     @property
     def to_cache(self) -> bool:
@@ -33,65 +44,110 @@ class TeacherState:
         return self.spec.store is not None and self.store is None
 
     @property
-    def is_live(self) -> bool:
-        """Whether the teacher encodes each batch itself; a meta-teacher's targets are always stored."""
-        return self.spec.store is None and self.spec.meta is None
+    def reads(self) -> tuple[str, ...]:
+        """Names of the samples' fields that its targets depend on."""
+        if self.model is None or not kind_of(self.model).storable:
+            return ()
+        fields = LiveTeacher(self.model, self.role, self.features).fields() if self.features == "tokens" else {}
+        return tuple(sorted({name for each in fields.values() for name in each.READS}))
 
-    @property
-    def is_diffusion(self) -> bool:
-        """Whether the teacher is a diffusion model, which a task takes as it is: its word is a gradient."""
-        return self.model is not None and self.model.KIND == "denoiser"
+    def make(self, mixture: Mixture, device: Any) -> Any:
+        """The teacher as a task takes it; its store must be written by now."""
+        if self.store is not None:
+            return StoredTeacher(self.store, mixture.ids)
+        assert self.model is not None
+        self.model.to(device)
+        if not kind_of(self.model).storable:
+            return self.model  # its word isn't a target but a gradient, so the task asks the model itself
+        return LiveTeacher(self.model, self.role, self.features)
+
+    def dry(self, student: Any, mixture: Mixture, device: Any) -> Any:
+        """What stands for it in the forecast: itself, or noise of the right widths where a store is still to come.
+
+        A teacher that the run makes for itself is as wide as the student that it is made for.
+        """
+        if self.spec.meta is not None:
+            width = int(student.embed_dim)
+            return DryTeacher(self.spec.label, {"image": width, "text": width}, student.logit_scale.item())
+        if not self.to_cache:
+            return self.make(mixture, device)
+        image, text = self.widths(device)
+        scale = 1.0 if self.features == "tower" else self.model.logit_scale.item()  # type: ignore[union-attr]
+        return DryTeacher(self.spec.label, {"image": image, "text": text}, scale)
+
+    def widths(self, device: Any) -> tuple[int, int]:
+        """Widths of the image and text rows that its store will hold."""
+        assert self.model is not None
+        self.model.to(device)
+        return Encoder(self.model, self.features, device).widths()
+
+    def fingerprint(self) -> str | None:
+        """Of the live model, for the features that the task is given."""
+        return None if self.model is None else kind_of(self.model).fingerprint(self.model, self.features)
+
+    def store_bytes(self, pictures: int, views: int, captions: int, device: Any) -> int:
+        """What its store will weigh."""
+        return store_size_bytes(pictures, views, captions, self.widths(device)[0])
+
+    def caching_seconds(self, device: Any) -> float:
+        """Seconds a picture, from one timed batch."""
+        return 1 / model_cost(self.model, device=device, batch_size=8, repeats=1)["images_per_second"]
+
+    def describe(self) -> str:
+        """Its name and where its targets come from."""
+        meta = self.spec.meta
+        if meta is not None:
+            made = f"trained first for {meta.train.epochs} epochs"
+            return f"{self.spec.label} of {meta.run}" if meta.run is not None else f"{self.spec.label}, {made}"
+        if self.spec.store is None:
+            return f"{self.spec.label}, live"
+        return f"{self.spec.label}, store {self.spec.store}" + (" (to be written)" if self.to_cache else "")
 
 
-def open_teacher(spec: TeacherSpec, index: int, recipe: Recipe, student: Any) -> TeacherState:
-    """Open a teacher's weights; a teacher whose store is written can do without.
+def open_teachers(recipe: Recipe, student: Any) -> list[TeacherState]:
+    """Open the teachers of a training; one whose store is written can do without its weights.
+
+    Args:
+        student: the model that the training starts with, which is the teacher where the task says so.
 
     Raises:
-        UserError: no weights, and no store either.
+        UserError: no weights, and no store either; a store asked of a kind that has nothing to store.
     """
+    task = find_task(recipe.task.method)
+    specs = recipe.teachers
+    if task.OWN_TEACHER and not specs and task.TEACHERS[0]:
+        specs = [TeacherSpec.model_validate(recipe.student.model_dump())]
+    if task.OWN_TEACHER:
+        # Live towers of its own are no teacher: the task asks its student for them.
+        own = [spec for spec in specs if task.TEACHERS[0] or spec.store is not None]
+        return [TeacherState(spec, index, task.FEATURES, student) for index, spec in enumerate(own)]
+    return [_open(spec, index, recipe) for index, spec in enumerate(specs)]
+
+
+def _open(spec: TeacherSpec, index: int, recipe: Recipe) -> TeacherState:
+    task = find_task(recipe.task.method)
     if spec.meta is not None:
-        return TeacherState(spec, index, None)  # the run makes it
-    if TASKS[recipe.task.method].TEACHER == DIFFUSION:
-        return TeacherState(spec, index, open_diffusion(spec, index, recipe))
+        return TeacherState(spec, index, task.FEATURES, None)  # the run makes it
+    kind = KINDS[task.TEACHER_KIND]
+    if spec.store is not None and not kind.storable:
+        raise UserError(
+            f"`teachers.{index}.store`: a {kind.name} has no targets to store (captions are kept once encoded); remove it"
+        )
     try:
-        if spec.model is not None:
-            require_weights(spec.model)
-        # Locked tuning's teacher is the student's own towers.
-        return TeacherState(spec, index, student if recipe.task.method == "lit" else open_model(spec))
+        model = kind.open(spec, bf16=recipe.train.precision == "bf16", role=f"teacher{index}")
+        return TeacherState(spec, index, task.FEATURES, model)
     except UserError as error:
         if not has_store(spec):
             raise UserError(f"`teachers.{index}`: {error}") from error
-        return TeacherState(spec, index, None, missing=error)
-
-
-def open_diffusion(spec: TeacherSpec, index: int, recipe: Recipe) -> Any:
-    """Open a diffusion model as a teacher, frozen, in the run's precision.
-
-    Raises:
-        UserError: a store or towers are asked of it, or it can't be opened.
-    """
-    if spec.store is not None:
-        raise UserError(
-            f"`teachers.{index}.store`: a diffusion model has no targets to store (captions are kept once encoded); "
-            "remove it"
-        )
-    if spec.model is None:
-        raise UserError(f"`teachers.{index}.model` is missing: {recipe.task.method} needs a diffusers folder or name")
-    dtype = torch.bfloat16 if recipe.train.precision == "bf16" else torch.float32
-    try:
-        return load_diffusion(
-            spec.model, dtype=dtype, channels_last=torch.cuda.is_available(), role=f"teacher{index}"
-        )  # fmt: skip
-    except UserError as error:
-        raise UserError(f"`teachers.{index}`: {error}") from error
+        return TeacherState(spec, index, task.FEATURES, None, missing=error)
 
 
 def has_store(spec: TeacherSpec) -> bool:
     """Whether a teacher's store is complete."""
-    return spec.store is not None and (spec.store / "store.json").is_file()
+    return spec.store is not None and (Path(spec.store) / "store.json").is_file()
 
 
-def open_store(state: TeacherState, recipe: Recipe, mixture: Mixture, plan: AugmentPlan) -> None:
+def open_store(state: TeacherState, mixture: Mixture, plan: AugmentPlan) -> None:
     """Open a teacher's store, when it is written, and check it against teacher, augmentation and data.
 
     Raises:
@@ -100,7 +156,6 @@ def open_store(state: TeacherState, recipe: Recipe, mixture: Mixture, plan: Augm
     if not has_store(state.spec):
         return
     state.store = TeacherStore.open(str(state.spec.store))
-    lit = recipe.task.method == "lit"
     if state.model is None and state.store.meta["teacher"] != state.spec.label:
         # Without the weights there is no fingerprint to compare; the name is what is left.
         made = state.store.meta["teacher"]
@@ -108,11 +163,7 @@ def open_store(state: TeacherState, recipe: Recipe, mixture: Mixture, plan: Augm
             f"`teachers.{state.index}`: {state.spec.store} was written by {made!r}, not {state.spec.label!r}, whose "
             "weights aren't here to compare; name the store's teacher, or give another store"
         )
-    own = None if state.model is None else tower_fingerprint(state.model) if lit else fingerprint(state.model)
-    sources = {source.name: source.fingerprint() for source in mixture.sources}
-    state.store.check(teacher_fingerprint=own, plan_fingerprint=plan.fingerprint(), ids=mixture.ids, sources=sources)
-
-
-def tower_fingerprint(student: Any) -> str:
-    """Fingerprint of a joined model's locked towers, which its projections leave as they are."""
-    return fingerprint(student, towers_only=True)
+    sources: Mapping[str, str] = {source.name: source.fingerprint() for source in mixture.sources}
+    state.store.check(
+        teacher_fingerprint=state.fingerprint(), plan_fingerprint=plan.fingerprint(), ids=mixture.ids, sources=sources
+    )

@@ -47,7 +47,9 @@ def find_task(method: str) -> type[Task]:
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise UserError(f"`task.method`: {method!r} can't be imported ({error}); put its module on PYTHONPATH") from error
+        raise UserError(
+            f"`task.method`: {method!r} can't be imported ({error}); put its module on PYTHONPATH"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, Task)):
         raise UserError(f"`task.method`: {method!r} is not a subclass of clipdistill.tasks.Task")
     return found

@@ -39,9 +39,7 @@ class Contrastive(Task):
         """Pictures and captions, and false captions where they are asked for."""
         found = super().student_fields()
         if self.settings.hard_negatives:
-            found["negative/student"] = data_fields.HardNegatives(
-                self.student.tokenizer, self.settings.hard_negatives
-            )
+            found["negative/student"] = data_fields.HardNegatives(self.student.tokenizer, self.settings.hard_negatives)
         return found
 
     def encode(self, batch: Batch) -> Features:

@@ -1,0 +1,77 @@
+"""Evaluation of a run: the student and what the recipe compares it with, on every suite."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from clipdistill.evaluate.suites import Evaluation
+from clipdistill.files import write_json
+from clipdistill.kinds import KINDS, open_trained
+from clipdistill.recipe import Recipe
+from clipdistill.runs.evaluation import evaluate_models, run_examples
+from clipdistill.runs.folder import RunFolder
+from clipdistill.runs.parts import Parts
+from clipdistill.runs.stages.base import Stage
+from clipdistill.tasks import find_task
+
+
+class Evaluate(Stage):
+    """Write `evaluation.json`, and `examples.json` where a suite has captions to show.
+
+    Args:
+        parts: of the student's last training. evaluations: the suites, their data open.
+    """
+
+    MAIN_ONLY = True
+
+    def __init__(self, recipe: Recipe, parts: Parts, run: RunFolder, evaluations: Sequence[Evaluation]) -> None:
+        self.recipe, self.parts, self.run_folder, self.evaluations = recipe, parts, run, evaluations
+
+    def done(self) -> bool:
+        """Whether the numbers are there that this recipe asks for: what it asks may change when a run is resumed."""
+        if not self.recipe.evaluate:
+            return True
+        try:
+            found: dict[str, Any] = json.loads(Path(self.run_folder.evaluation).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return bool(found.get("asked") == self._asked())
+
+    def run(self) -> None:
+        """Measure each model on each suite that takes its kind."""
+        device, workers = self.parts.ranks.device, self.recipe.data.workers
+        models = self._models()
+        found = evaluate_models(self.evaluations, models, device, workers)
+        write_json(self.run_folder.evaluation, {**found, "asked": self._asked()})
+        examples = run_examples(self.evaluations, models, device, workers)
+        if examples is not None:
+            write_json(self.run_folder.examples, examples)
+
+    def _asked(self) -> dict[str, Any]:
+        values = self.recipe.model_dump(mode="json")
+        return {key: values[key] for key in ("evaluate", "compare")}
+
+    def _models(self) -> dict[str, tuple[str, Any]]:
+        recipe, device = self.recipe, self.parts.ranks.device
+        task = find_task(self.parts.recipe.task.method)
+        models: dict[str, tuple[str, Any]] = {}
+        if "teacher" in recipe.compare and not task.OWN_TEACHER:
+            for state in self.parts.teachers:
+                if state.missing is not None:
+                    print(f"teacher not evaluated: {state.missing}", file=sys.stderr)
+                elif state.model is not None:  # a teacher that the run made needs pairs to be one
+                    role = "teacher" if len(self.parts.teachers) == 1 else f"teacher {state.index + 1}"
+                    models[role] = (state.spec.label, state.model)
+        others: dict[str, tuple[str, Callable[[], Any]]] = {
+            "base": ("before", lambda: KINDS[task.KIND].new(recipe.student, recipe.seed, device)),
+            "control": ("control", lambda: open_trained(self.run_folder.control, device)),
+        }
+        for role, (note, opened) in others.items():
+            if role in recipe.compare:
+                models[role] = (f"{recipe.student.label}, {note}", opened())
+        models["student"] = (recipe.student.label, open_trained(self.run_folder.path, device))
+        return models

@@ -1,0 +1,132 @@
+"""Fitting: whatever a run trains, the student, its control, a teacher for itself or one stage of several."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipdistill.engine.checkpoint import list_checkpoints
+from clipdistill.engine.forecast import forward_flops, time_step
+from clipdistill.engine.rng import seed_everything
+from clipdistill.engine.trainer import Trainer
+from clipdistill.kinds import kind_of, open_trained
+from clipdistill.runs.folder import RunFolder
+from clipdistill.runs.parts import Parts
+from clipdistill.runs.stages.base import Forecast, Stage
+
+Dry = Callable[[Parts], Any]
+
+
+class Fit(Stage):
+    """One training in a folder of its own.
+
+    Args:
+        result: the folder that holds the trained model once all is done; here or by an Export.
+        title: printed when it begins, where a run has several.
+        start: the folder of a trained model to start from, made by an earlier stage; None = as `parts` has it.
+        every_epoch: keep the model of each epoch, in `epochs/N` of the folder.
+        dry: makes of the parts the data that the forecast is made on, where earlier stages are still to give some.
+
+    Attributes:
+        student: the trained model, once run.
+        parameters, trainable, steps, terms: facts for the plan, after `forecast`.
+        dry_task, dry_batch: what the forecast was made on.
+    """
+
+    def __init__(
+        self, parts: Parts, folder: RunFolder, result: Path, *, title: str = "", start: Path | None = None,
+        every_epoch: bool = False, dry: Dry | None = None,
+    ) -> None:  # fmt: skip
+        self.parts, self.folder, self.result = parts, folder, result
+        self.title, self.start, self.every_epoch, self._dry = title, start, every_epoch, dry
+        self.student: Any = None
+        self.flops = 0.0
+
+    def done(self) -> bool:
+        """Whether the trained model is there."""
+        return self.result.is_dir()
+
+    def forecast(self) -> Forecast:
+        """From one step made on the side."""
+        parts, settings = self.parts, self.parts.recipe.train
+        mixture = self._dry(parts) if self._dry is not None else parts.data.mixture
+        with untouched(parts.model):
+            task = parts.make_task(parts.dry_teachers())
+            loader = parts.make_loader(task, mixture)
+            began = time.perf_counter()
+            batch = next(iter(loader.epoch(0)))
+            loading = time.perf_counter() - began
+            step = time_step(task, batch, parts.ranks, settings)
+            self.flops = forward_flops(task, batch, parts.ranks)
+            trained = sum(item.parameter.numel() for item in task.trainable())
+        self.dry_task, self.dry_batch, self.terms, self.trainable = task, batch, task.weights, trained
+        self.parameters = sum(p.numel() for p in task.student.parameters())
+        self.steps = int(min(loader.steps_per_epoch * settings.epochs, settings.max_steps or math.inf))
+        kept = settings.epochs if self.every_epoch else settings.keep_checkpoints
+        # With a worker, loading hides behind the step; without one it comes on top.
+        seconds = (step["seconds"] + (0 if parts.recipe.data.workers else loading)) * self.steps
+        disk = 12 * trained * (kept + 1) + 8 * self.parameters
+        if self.done():
+            return Forecast(self.title)
+        return Forecast(self.title, seconds, step["memory_bytes"], disk)
+
+    def run(self) -> None:
+        """Train to the last step, from the newest checkpoint where there is one."""
+        parts, ranks, recipe = self.parts, self.parts.ranks, self.parts.recipe
+        if self.start is not None:
+            parts.model = open_trained(self.start, ranks.device)
+        resume = self.folder.has_checkpoint
+        if ranks.is_main:
+            print(self.title) if self.title and not resume else None
+            if not self.folder.recipe.is_file():
+                self.folder.start(recipe)
+        ranks.barrier()
+        seed_everything(recipe.seed, ranks.rank)
+        task = parts.make_task(parts.make_teachers())
+        if recipe.train.activation_checkpointing:
+            task.set_grad_checkpointing()
+        if recipe.train.compile:
+            task.compile()
+        loader, data = parts.make_loader(task), parts.data
+        if self.every_epoch:
+            recipe.train.checkpoint_every = loader.steps_per_epoch
+        trainer = Trainer(
+            task, loader, recipe, self.folder.path,
+            flops_per_pair=self.flops, samples=len(data.kept), bad=data.bad, ranks=ranks,
+        )  # fmt: skip
+        trainer.fit(resume)
+        self.student = task.student.eval()
+        if self.every_epoch and ranks.is_main:
+            keep_epochs(self.folder, task.student, loader.steps_per_epoch)
+        ranks.barrier()
+
+
+def keep_epochs(folder: RunFolder, student: Any, steps_per_epoch: int) -> None:
+    """Turn each checkpoint into the folder of a model, `epochs/N`; the last one may end within its epoch."""
+    for path in list_checkpoints(folder.checkpoints):
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        number = -(-int(state["step"]) // steps_per_epoch)
+        prefix = "student."
+        weights = {k.removeprefix(prefix): v for k, v in state["task"].items() if k.startswith(prefix)}
+        student.load_state_dict(state["average"] or weights)  # the average is what `train.ema` asks for
+        kind_of(student).save(student, folder.epochs / str(number))
+
+
+@contextmanager
+def untouched(model: torch.nn.Module) -> Iterator[None]:
+    """Leave as they were which parameters take a gradient, and which modules train: a dry task freezes some."""
+    asked = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for parameter, flag in asked:
+            parameter.requires_grad_(flag)
+        for module, mode in modes:
+            module.training = mode
