@@ -25,7 +25,8 @@ import torch
 from measuring import clock, interleave, machine, ratio, recipe_for, show, small_world, summary, wait
 from torch import Tensor
 
-from clipdistill.data import AugmentPlan, ImageView, Loader, Mixture, open_source
+from clipdistill.data import AugmentPlan, Loader, Mixture, open_source
+from clipdistill.data.fields import encoder_fields
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.trainer import Trainer
 from clipdistill.models import create_model
@@ -133,8 +134,7 @@ def main() -> None:
         mixture = Mixture([(open_source(f"karpathy:{world / 'dataset_petri.json'}@train"), None)])
         loader = Loader(
             mixture,
-            images={"student": ImageView.from_preprocess(start.preprocess)},
-            tokenizers={"student": start.tokenizer},
+            encoder_fields("student", start),
             batch_size=options.batch,
             plan=AugmentPlan(crop_scale=(0.9, 1.0)),
             seed=0,

@@ -19,7 +19,8 @@ os.environ.setdefault("CLIPDISTILL_QUIET", "1")
 import torch
 from measuring import clock, interleave, machine, ratio, recipe_for, show, small_world, summary, wait
 
-from clipdistill.data import AugmentPlan, ImageView, Loader, Mixture, open_source
+from clipdistill.data import AugmentPlan, Loader, Mixture, open_source
+from clipdistill.data.fields import encoder_fields
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.trainer import Trainer
 from clipdistill.models import create_model
@@ -70,8 +71,7 @@ def main() -> None:
         roles = {"student": tasks["no teacher"].student, "teacher0": teacher}
         loader = Loader(
             mixture,
-            images={role: ImageView.from_preprocess(model.preprocess) for role, model in roles.items()},
-            tokenizers={role: model.tokenizer for role, model in roles.items()},
+            {name: field for role, model in roles.items() for name, field in encoder_fields(role, model).items()},
             batch_size=options.batch,
             plan=plan,
             seed=0,

@@ -19,7 +19,8 @@ from clipdistill.evaluate.sources import open_sources
 from clipdistill.evaluate.suites import SUITES
 from clipdistill.recipe import DataSpec, EvaluateSpec
 from clipdistill.recipe_files import recipe_names, validate
-from clipdistill.runs.wiring import check_recipe, source_spec
+from clipdistill.runs.checks import check_recipe
+from clipdistill.runs.data import source_spec
 
 sys.path.insert(0, str(Path(__file__).parent))
 import docs_data

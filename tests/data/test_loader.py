@@ -9,6 +9,7 @@ import pytest
 import torch
 from data_files import encoded, picture, write_csv, write_pictures, write_shard
 
+from clipdistill.data.fields import Caption, Picture
 from clipdistill.data.loader import Loader, evaluation_batches
 from clipdistill.data.mixture import Mixture
 from clipdistill.data.sources import open_source
@@ -47,7 +48,10 @@ def loader(mixture: Mixture, **changes) -> Loader:
         "plan": PLAN,
         "seed": 7,
     }
-    return Loader(mixture, **(options | changes))
+    values = options | changes
+    fields = {f"image/{role}": Picture(view) for role, view in values.pop("images").items()}
+    fields |= {f"text/{role}": Caption(tokenizer) for role, tokenizer in values.pop("tokenizers").items()}
+    return Loader(mixture, {**fields, **values.pop("fields", {})}, **values)
 
 
 def same(one: dict, other: dict) -> bool:

@@ -11,13 +11,13 @@ from PIL import Image
 from clipdistill.data import Mixture, open_source
 from clipdistill.errors import UserError
 from clipdistill.files import require_space
+from clipdistill.kinds import require_weights
 from clipdistill.recipe import Recipe
 from clipdistill.recipe_files import load_recipe
-from clipdistill.runs.models import require_weights
+from clipdistill.runs.checks import check_recipe
+from clipdistill.runs.data import augment_plan, check_left_out, world_for_plan
+from clipdistill.runs.derived import control_recipe
 from clipdistill.runs.plan import duration
-from clipdistill.runs.preparation import check_left_out, world_for_plan
-from clipdistill.runs.training import control_recipe
-from clipdistill.runs.wiring import augment_plan, check_recipe
 
 
 @pytest.mark.parametrize(

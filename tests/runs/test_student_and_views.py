@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from clipdistill.errors import UserError
+from clipdistill.kinds.dual_encoder import joined_spec
 from clipdistill.recipe_files import validate
-from clipdistill.runs.models import joined_spec
-from clipdistill.runs.wiring import augment_plan
+from clipdistill.runs.data import augment_plan
 
 
 def recipe(**values: Any) -> Any:

@@ -15,6 +15,7 @@ from tiny_teacher import PLAN, Pictures, TinyTeacher
 from torch.nn import functional as F
 
 from clipdistill.data import AugmentPlan, ImageView, Loader, Mixture, apply
+from clipdistill.data.fields import Caption, Picture
 from clipdistill.errors import UserError
 from clipdistill.objectives import crd, fd
 from clipdistill.stores import TeacherStore, store_size_bytes
@@ -59,8 +60,7 @@ def test_losses_from_the_store_are_the_live_teachers(write, teacher, mixture) ->
     store = write(teacher, mixture)
     loader = Loader(
         mixture,
-        images={"teacher0": ImageView((8, 8))},
-        tokenizers={"teacher0": teacher.tokenizer},
+        {"image/teacher0": Picture(ImageView((8, 8))), "text/teacher0": Caption(teacher.tokenizer)},
         batch_size=10,
         plan=PLAN,
         seed=3,

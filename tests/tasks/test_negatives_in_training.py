@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clipdistill.data import AugmentPlan, ImageView, Loader, Mixture, open_source
+from clipdistill.data import AugmentPlan, Loader, Mixture, open_source
 from clipdistill.data.hard_negatives import hard_negatives
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.gradient_cache import backward
 from clipdistill.errors import UserError
 from clipdistill.recipe import Recipe
-from clipdistill.runs.wiring import check_recipe
+from clipdistill.runs.checks import check_recipe
 from clipdistill.tasks import ClipKD, Contrastive
 from tests.data.data_files import picture
 from tests.models.tiny_models import encoder, pixels_of
@@ -30,8 +30,8 @@ def loader(tmp_path) -> Loader:
     source = open_source({"format": "csv", "path": str(tmp_path / "pairs.csv")})
     model = encoder("clip")
     return Loader(
-        Mixture([(source, None)], seed=0), images={"student": ImageView.from_preprocess(model.preprocess)},
-        tokenizers={"student": model.tokenizer}, batch_size=4, plan=AugmentPlan(), seed=3, hard_negatives=2,
+        Mixture([(source, None)], seed=0), Contrastive(model, options={"hard_negatives": 2}).student_fields(),
+        batch_size=4, plan=AugmentPlan(), seed=3,
     )  # fmt: skip
 
 

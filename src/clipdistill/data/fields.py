@@ -66,7 +66,7 @@ class Field:
 class Picture(Field):
     """The drawn view of the picture as one model wants it: uint8 [B, 3, H, W]."""
 
-    view: ImageView  # type: ignore[misc]  # a field here, what the base has none of
+    view: ImageView
 
     @classmethod
     def of(cls, preprocess: Any) -> Picture:
@@ -153,8 +153,6 @@ class HardNegatives(Tokens):
 
     def __eq__(self, other: object) -> bool:
         return super().__eq__(other) and self.count == getattr(other, "count", None)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def row(self, sample: Sample, draw: Draw) -> list[str]:
         """Up to N texts: a pure function of seed, epoch, sample and caption."""

@@ -113,13 +113,13 @@ def _batch_terms(
     """Values of the batch terms, and their weighted gradients at this rank's features."""
     leaves: Features = {}
     gathered: Features = {}
-    for parts, leaf in ((encoded, True), (targets, False)):
+    for parts, own in ((encoded, True), (targets, False)):
         for name in filter(task.gathers, parts[0]):
             if not all(isinstance(part[name], Tensor) for part in parts):
                 raise TypeError(f"feature `{name}` isn't a tensor, and only tensors are gathered; see Task.gathers")
-            whole = ranks.gather(_upcast(torch.cat([part[name].detach() if leaf else part[name] for part in parts])))
+            whole = ranks.gather(_upcast(torch.cat([part[name].detach() if own else part[name] for part in parts])))
             gathered[name] = whole
-            if leaf:
+            if own:
                 leaves[name] = whole.requires_grad_(whole.is_floating_point())
     # Losses are computed in full precision: outside autocast, on features of at least 32 bits.
     losses = task.batch_losses(gathered)

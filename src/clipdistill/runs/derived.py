@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import ValidationError
 
 from clipdistill.errors import UserError, explain
 from clipdistill.recipe import MetaSpec, Recipe, StageSpec
 from clipdistill.tasks import find_task
 
-TRAINING_ONLY = {"stages": [], "evaluate": [], "compare": [], "paper": None}
+TRAINING_ONLY: dict[str, Any] = {"stages": [], "evaluate": [], "compare": [], "paper": None}
 
 
 def stage_recipe(recipe: Recipe, spec: StageSpec) -> Recipe:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clipdistill.data import AugmentPlan, Mixture
+from clipdistill.data.fields import encoder_fields
 from clipdistill.errors import UserError
 from clipdistill.evaluate import model_cost
 from clipdistill.kinds import KINDS, kind_of
@@ -46,9 +47,7 @@ class TeacherState:
     @property
     def reads(self) -> tuple[str, ...]:
         """Names of the samples' fields that its targets depend on."""
-        if self.model is None or not kind_of(self.model).storable:
-            return ()
-        fields = LiveTeacher(self.model, self.role, self.features).fields() if self.features == "tokens" else {}
+        fields = {} if self.model is None else encoder_fields(self.role, self.model)
         return tuple(sorted({name for each in fields.values() for name in each.READS}))
 
     def make(self, mixture: Mixture, device: Any) -> Any:
@@ -131,7 +130,8 @@ def _open(spec: TeacherSpec, index: int, recipe: Recipe) -> TeacherState:
     kind = KINDS[task.TEACHER_KIND]
     if spec.store is not None and not kind.storable:
         raise UserError(
-            f"`teachers.{index}.store`: a {kind.name} has no targets to store (captions are kept once encoded); remove it"
+            f"`teachers.{index}.store`: a {kind.name} has no targets to store (captions are kept once encoded); "
+            "remove it"
         )
     try:
         model = kind.open(spec, bf16=recipe.train.precision == "bf16", role=f"teacher{index}")

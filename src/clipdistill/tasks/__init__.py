@@ -21,9 +21,9 @@ def _found() -> dict[str, type[Task]]:
     found: dict[str, type[Task]] = {}
     for module in iter_modules(__path__, f"{__name__}."):
         for each in vars(import_module(module.name)).values():
-            if isinstance(each, type) and issubclass(each, Task) and each.__module__ == module.name:
-                if "METHOD" in vars(each):
-                    found[each.METHOD] = each
+            own = isinstance(each, type) and issubclass(each, Task) and each.__module__ == module.name
+            if own and "METHOD" in vars(each):
+                found[each.METHOD] = each
     return dict(sorted(found.items()))
 
 

@@ -32,7 +32,7 @@ class LockedTuning(Contrastive):
     TEACHERS = (0, 1)
     FEATURES = "tower"
     OWN_TEACHER = True
-    Options = LockedTuningOptions
+    Options = LockedTuningOptions  # type: ignore[assignment]  # no hard negatives: captions are tower features
 
     @classmethod
     def make_student(

@@ -40,7 +40,10 @@ class LiveTeacher:
     """
 
     def __init__(self, model: Any, role: str = "teacher0", features: str = "embedding") -> None:
-        model.requires_grad_(False).eval()
+        # Tower features are the student's own: a task that is given them has locked the towers, and trains the rest.
+        self._frozen = features != "tower"
+        if self._frozen:
+            model.requires_grad_(False).eval()
         self._model = model
         self.role, self.features = role, features
         self.name: str = model.name
@@ -60,7 +63,8 @@ class LiveTeacher:
     def targets(self, batch: Batch) -> Features:
         """Encode `image/<role>` and `text/<role>`; embeddings in bf16 on a GPU."""
         # no_grad, not inference_mode: the targets enter losses whose graph saves them.
-        self._model.eval()
+        if self._frozen:
+            self._model.eval()
         tokens = batch[f"text/{self.role}"]
         if self.features == "tokens":
             text, words, mask = token_embeddings(self._model, tokens)
