@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class FreshCrops(RegionInputs):
     def __init__(self, base: Any, store: Any, mixture: Mixture, max_regions: int, device: torch.device) -> None:
         super().__init__(base, store, mixture.ids, max_regions)
         self._encoder = Encoder(base, "embedding", device)
-        self._view = ImageView.from_preprocess(base.preprocess)
+        self._view = replace(ImageView.from_preprocess(base.preprocess), resize_mode="squash")
         self._images = [mixture[row].image.open() for row in range(len(mixture))]
 
     @torch.no_grad()
@@ -198,7 +199,7 @@ def main() -> None:
     with small_world(options.images, size, ("karpathy", "coco")) as world:
         bench = Bench(options, world)
         rates = interleave({mode: bench.step(mode, clock(options.clock)) for mode in MODES}, options.rounds)
-        count = len(bench.regions.features) / len(bench.mixture)
+        count = bench.regions.meta["rows"]["features"] / len(bench.mixture)
         peaks = {mode: peak_of(mode, world) for mode in MODES}
     rows = [(mode, summary(values), "pairs/s") for mode, values in rates.items()]
     for title, live, cached in (("meta-teacher", TEACHER_LIVE, TEACHER), ("student", STUDENT_LIVE, STUDENT)):

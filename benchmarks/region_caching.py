@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("CLIPDISTILL_QUIET", "1")
@@ -45,7 +46,8 @@ def main() -> None:
     now, device = clock(options.clock), Ranks.current().device
     facts = machine(str(device))
     model = create_model(options.model, 0, device=device).eval()
-    view, encoder = ImageView.from_preprocess(model.preprocess), Encoder(model, "embedding", device)
+    encoder = Encoder(model, "embedding", device)
+    view = replace(ImageView.from_preprocess(model.preprocess), resize_mode="squash")  # as `crop: resize` does
     size = options.image_size or 2 * max(model.preprocess["size"])
     with small_world(options.images, size, ("karpathy", "coco")) as world:
         spec = {
@@ -65,7 +67,8 @@ def main() -> None:
             wait(str(device))
             seconds = now() - start
             assert store is not None
-            found[STORE] = np.array(store.features, dtype=np.float32)
+            features, mask = store.padded("features", np.arange(len(mixture)), options.regions)
+            found[STORE] = features[mask]
             return len(mixture) / seconds
 
         def single() -> float:

@@ -93,5 +93,7 @@ def test_a_file_system_without_locks_has_none(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    hold(tmp_path / "new" / ".lock", "busy", wait=True).release()
+    (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"\.lock: can't be written .*; choose another folder"):
-        hold(tmp_path / "nowhere" / ".lock", "busy", wait=True)
+        hold(tmp_path / "file" / ".lock", "busy", wait=True)

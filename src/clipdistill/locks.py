@@ -41,7 +41,7 @@ _HELD: set[Lock] = set()
 
 
 def hold(path: str | Path, busy: str, *, wait: bool) -> Lock:
-    """Lock the file `path`, made if it isn't there; its folder must be. Use it in a `with`, or keep what it returns.
+    """Lock the file `path`, made with its folder if it isn't there. Use it in a `with`, or keep what it returns.
 
     Some network file systems have no locks: then nothing is held, and nothing is refused.
 
@@ -53,6 +53,7 @@ def hold(path: str | Path, busy: str, *, wait: bool) -> Lock:
         UserError: the file can't be written, or, without `wait`, another process holds it.
     """
     try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise UserError(f"{path}: can't be written ({error.strerror}); choose another folder") from error

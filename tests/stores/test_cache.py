@@ -1,41 +1,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_teacher import PLAN, Pictures, TinyTeacher
+from tiny_teacher import PLAN, Pictures, TinyTeacher, live
 from torch.nn import functional as F
 
 from clipdistill.data import AugmentPlan, ImageView, Loader, Mixture, apply
 from clipdistill.data.fields import Caption, Picture
 from clipdistill.errors import UserError
 from clipdistill.objectives import crd, fd
-from clipdistill.stores import TeacherStore, store_size_bytes
+from clipdistill.stores import store_size_bytes
 
 SHARD = "shard-00000-of-00001"
-
-
-def live(teacher: TinyTeacher, mixture: Mixture, row: int, view: int) -> np.ndarray:
-    sample = mixture[row]
-    pixels = apply(sample.image.open(), PLAN.record(sample.id, int(view)), ImageView((8, 8)))
-    with torch.no_grad():
-        return F.normalize(teacher.eval().encode_image(pixels[None])).numpy()[0]
-
-
-def file_bytes(folder: Path) -> dict[str, bytes]:
-    return {
-        str(p.relative_to(folder)): p.read_bytes()
-        for p in sorted(folder.rglob("*"))
-        if p.suffix in (".f16", ".f32", ".json", ".jsonl")
-    }
 
 
 def test_lookups_by_sample_view_and_caption_are_the_live_features(write, teacher, mixture) -> None:
@@ -105,84 +86,9 @@ def test_equal_captions_of_a_block_are_encoded_once(write, teacher) -> None:
     assert not np.array_equal(store.text([5], [2]), store.text([2], [2]))
 
 
-@pytest.mark.parametrize("call", [1, 4, 9, 12, 20, 24])
-def test_a_killed_run_goes_on_and_leaves_the_same_bytes(write, teacher, mixture, tmp_path, call: int) -> None:
-    write(TinyTeacher(), mixture, folder="whole")
-    teacher.fails_at = call
-    with pytest.raises(KeyboardInterrupt):
-        write(teacher, mixture)
-    assert not (tmp_path / "store" / "store.json").exists()
-    blocks = (tmp_path / "store" / SHARD / "blocks.jsonl").read_text().count("\n")
-    teacher.fails_at, before = None, teacher.images + teacher.texts
-    write(teacher, mixture).verify()
-    assert file_bytes(tmp_path / "store") == file_bytes(tmp_path / "whole")
-    again = teacher.images + teacher.texts - before
-    # finished blocks of 8 samples aren't encoded again
-    assert again <= 21 * 3 + 42 - (blocks - 1) * 8 + 8
-    assert call < 12 or again < 21 * 3 + 42
-
-
-def test_a_torn_log_line_and_torn_block_are_written_again(write, teacher, mixture, tmp_path) -> None:
-    write(TinyTeacher(), mixture, folder="whole")
-    teacher.fails_at = 20
-    with pytest.raises(KeyboardInterrupt):
-        write(teacher, mixture)
-    log = tmp_path / "store" / SHARD / "blocks.jsonl"
-    lines = log.read_text().splitlines()
-    log.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:30])
-    with open(tmp_path / "store" / SHARD / "image.f16", "r+b") as handle:
-        start = json.loads(lines[-1])["arrays"]["image"][0]
-        handle.seek(start * 32)
-        handle.write(b"\xff" * 40)
-    write(TinyTeacher(), mixture).verify()
-    assert file_bytes(tmp_path / "store") == file_bytes(tmp_path / "whole")
-
-
-def test_another_batch_size_may_go_on(write, teacher, mixture) -> None:
-    teacher.fails_at = 15
-    with pytest.raises(KeyboardInterrupt):
-        write(teacher, mixture)
-    store = write(TinyTeacher(), mixture, batch_size=3)
-    store.verify()
-    np.testing.assert_allclose(store.image([20], [2])[0], live(TinyTeacher(), mixture, 20, 2), rtol=2**-10, atol=1e-6)
-
-
-@pytest.mark.parametrize("world_size", [2, 3, 25])
-def test_ranks_together_are_one(write, mixture, world_size: int) -> None:
-    one = write(TinyTeacher(), mixture, folder="one")
-    results = [
-        write(TinyTeacher(), mixture, folder="many", rank=rank, world_size=world_size)
-        for rank in reversed(range(world_size))
-    ]
-    assert results[:-1] == [None] * (world_size - 1)  # nothing opens before the last is done
-    many = results[-1]
-    many.verify()
-    assert many.ids == one.ids and len(many._shards) == world_size
-    rows = np.array([20, 0, 7, 13, 7, 11])
-    views, captions = np.array([0, 1, 2, 2, 1, 0]), np.array([2, 0, 1, 0, 0, 2])
-    np.testing.assert_allclose(many.image(rows, views), one.image(rows, views), rtol=2**-10, atol=1e-6)
-    np.testing.assert_allclose(many.text(rows, captions), one.text(rows, captions), rtol=2**-10, atol=1e-6)
-
-
-def test_a_finished_part_is_not_encoded_again_while_others_work(write, teacher) -> None:
-    mixture = Mixture([(Pictures(21, bad=(2,)), None)])
-    assert write(teacher, mixture, world_size=2, max_bad_share=0.2) is None
-    calls = teacher.calls
-    assert write(teacher, mixture, world_size=2) is None and teacher.calls == calls
-    assert list(write(teacher, mixture, rank=1, world_size=2).bad) == ["pictures/002"]
-
-
 def test_a_file_where_the_folder_should_be_is_one_line(write, teacher, mixture, tmp_path) -> None:
     (tmp_path / "store").write_text("")
     with pytest.raises(UserError, match="can't be written .*; choose another folder"):
-        write(teacher, mixture)
-
-
-def test_an_unfinished_store_says_how_far_it_is(write, teacher, mixture, tmp_path) -> None:
-    write(teacher, mixture, rank=0, world_size=2)
-    with pytest.raises(UserError, match="1 of 2 parts complete; run `clipdistill cache` again"):
-        TeacherStore.open(tmp_path / "store")
-    with pytest.raises(UserError, match="unfinished store of 2 processes, and this run has 1"):
         write(teacher, mixture)
 
 
@@ -222,16 +128,6 @@ def test_bad_samples_are_flagged_and_have_no_image_target(write, teacher) -> Non
         store.image([3, 6], [0, 0])
     assert np.abs(store.text([6], [0])).sum() > 0  # captions need no picture
     np.testing.assert_allclose(store.image([8], [1])[0], live(teacher, mixture, 8, 1), rtol=2**-10, atol=1e-6)
-
-
-def test_too_many_bad_samples_stop_and_mended_ones_are_tried_again(write, teacher) -> None:
-    with pytest.raises(UserError, match=r"3 of 21 pictures can't be read.*max_bad_share = 0.01.*pictures/002"):
-        write(teacher, Mixture([(Pictures(21, bad=(1, 2, 3)), None)]))
-    store = write(TinyTeacher(), Mixture([(Pictures(21), None)]))
-    assert store.bad == {}
-    np.testing.assert_allclose(
-        store.image([2], [0])[0], live(TinyTeacher(), Mixture([(Pictures(21), None)]), 2, 0), rtol=2**-10, atol=1e-6
-    )
 
 
 def test_a_plan_without_fixed_views_is_refused_before_anything(write, teacher, mixture, tmp_path) -> None:
@@ -280,37 +176,6 @@ def test_forecast_of_size_is_what_it_takes(write, mixture, tmp_path) -> None:
     real = sum(f.stat().st_size for f in (tmp_path / "store").rglob("*.f16"))
     captions = sum(len(mixture[i].captions) for i in range(21))
     assert store_size_bytes(21, 3, captions, 512) == real + 21 * 64 == (21 * 3 + captions) * 512 * 2 + 21 * 64
-
-
-WRITES = """
-import sys
-sys.path.insert(0, sys.argv[2])
-from tiny_teacher import PLAN, Pictures, TinyTeacher
-from clipdistill.data import Mixture
-from clipdistill.stores import cache_teacher
-teacher = TinyTeacher().eval()
-cache_teacher(teacher, Mixture([(Pictures(21), None)]), PLAN, sys.argv[1], batch_size=4, fingerprint="weights-0")
-print(teacher.calls)
-"""
-
-
-def test_a_second_process_waits_for_the_first_and_finds_its_work_done(write, mixture, tmp_path) -> None:
-    second: list[subprocess.Popen[str]] = []
-
-    class Watched(TinyTeacher):
-        def encode_text(self, tokens: Any) -> Any:
-            if (
-                not second
-            ):  # the first is at work: the second begins, and has said that it waits before the first goes on
-                script = [sys.executable, "-c", WRITES, str(tmp_path / "store"), str(Path(__file__).parent)]
-                second.append(subprocess.Popen(script, stdout=subprocess.PIPE, text=True))
-                said = second[0].stdout.readline()  # type: ignore[union-attr]
-                assert said == f"{tmp_path / 'store'}: another process is writing this store; waiting for it\n"
-            return super().encode_text(tokens)
-
-    store = write(Watched(), mixture)
-    assert second[0].communicate()[0] == "0\n"  # how often its teacher was asked
-    assert second[0].returncode == 0 and len(store) == 21
 
 
 VALUES = {"question": ["how many?", "what colour?"], "choices": [{"a": 1, "b": [2]}, {"a": 1, "b": [3]}]}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,9 +18,8 @@ from clipdistill.data import ImageView, Mixture, open_source
 from clipdistill.data.transforms import apply
 from clipdistill.errors import UserError
 from clipdistill.models import create_model
-from clipdistill.models.regions import Found, check_provider, open_provider
+from clipdistill.models.regions import Found, open_provider
 from clipdistill.petri import write_world
-from clipdistill.stores import TeacherStore
 from clipdistill.stores.region_cache import cache_regions
 from clipdistill.stores.regions import RegionStore
 
@@ -212,26 +209,6 @@ def test_class_names_are_part_of_the_annotations(model: Any, mixture: Mixture, t
         cache_regions(model, Renamed(), None, tmp_path / "store")  # type: ignore[arg-type]
 
 
-def test_weights_that_yolo_fetched_by_name_are_told_apart_by_their_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fetched = tmp_path / "weights" / "yolov8x.pt"
-    fetched.parent.mkdir()
-    monkeypatch.setitem(
-        sys.modules, "ultralytics", SimpleNamespace(YOLO=lambda _: SimpleNamespace(ckpt_path=str(fetched)))
-    )
-    keys = []
-    for content in (b"one", b"another", b"one"):
-        fetched.write_bytes(content)
-        keys.append(open_provider({"provider": "yolo"}).key)
-    assert keys[0] == keys[2] != keys[1]
-    keys.append(open_provider({"provider": "yolo", "weights": str(fetched)}).key)
-    assert keys[3] == keys[0]
-    fetched.unlink()
-    with pytest.raises(UserError, match="`weights`: yolov8x.pt was opened from no file"):
-        open_provider({"provider": "yolo"})
-
-
 def test_other_regions_are_refused(model: Any, mixture: Mixture, tmp_path: Path) -> None:
     cache_regions(model, mixture, Fixed(), tmp_path / "store")
     with pytest.raises(UserError, match="min_score: the store has 0.25, now it is 0.5"):
@@ -259,49 +236,3 @@ def test_a_picture_that_cannot_be_read_is_noted(model: Any, tmp_path: Path) -> N
     with pytest.raises(UserError, match="no regions of"):
         store.lookup([2], 2)
     assert store.regions(3).labels == ("b", "a") and store.regions(2).labels == ()
-
-
-def test_a_store_of_another_kind_or_of_an_older_version_is_refused(
-    model: Any, mixture: Mixture, tmp_path: Path
-) -> None:
-    store = cache_regions(model, mixture, Fixed(), tmp_path / "store")
-    assert store is not None
-    with pytest.raises(UserError, match="holds regions, and isn't a teacher store"):
-        TeacherStore.open(tmp_path / "store")
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "begun.json").write_text("{}")
-    with pytest.raises(UserError, match="older version; delete it and run `clipdistill cache` again"):
-        cache_regions(model, mixture, Fixed(), tmp_path / "old")
-    (tmp_path / "old" / "store.json").write_text('{"version": 1, "kind": "regions"}')
-    with pytest.raises(UserError, match="format 1, this version reads 2; delete it"):
-        cache_regions(model, mixture, Fixed(), tmp_path / "old")
-
-
-def test_grid_and_whole() -> None:
-    image = Image.new("RGB", (30, 20))
-    (grid,) = open_provider({"provider": "grid", "rows": 2, "columns": 3}).find([image])
-    assert grid.boxes.shape == (6, 4) and grid.boxes[4].tolist() == [10, 10, 20, 20]
-    (whole,) = open_provider({"provider": "whole"}).find([image])
-    assert whole.boxes.tolist() == [[0, 0, 30, 20]]
-
-
-def test_wrong_providers_say_what_there_is() -> None:
-    with pytest.raises(UserError, match="Did you mean.*yolo"):
-        check_provider({"provider": "yollo"})
-    with pytest.raises(UserError, match="grid has no such option; it has rows, columns"):
-        check_provider({"provider": "grid", "cells": 2})
-
-
-def test_torchvision_detector_reads_its_state_dict(tmp_path: Path) -> None:
-    from torchvision.models import get_model
-
-    name = "ssdlite320_mobilenet_v3_large"
-    torch.manual_seed(0)
-    torch.save(get_model(name, weights=None, weights_backbone=None, num_classes=91).state_dict(), tmp_path / "w.pth")
-    provider = open_provider({"provider": "detector", "model": name, "weights": str(tmp_path / "w.pth")})
-    (found,) = provider.find([Image.new("RGB", (64, 48), (200, 30, 30))])
-    assert found.boxes.shape[1:] == (4,) and len(found.labels) == len(found.scores)
-    with pytest.raises(UserError, match="doesn't fit"):
-        open_provider({"provider": "detector", "weights": str(tmp_path / "w.pth")})
-    with pytest.raises(UserError, match="can't be read from"):
-        open_provider({"provider": "detector", "model": name, "weights": str(tmp_path / "none.pth")})

@@ -11,6 +11,7 @@ from tiny_teacher import PLAN
 
 from clipdistill.errors import UserError
 from clipdistill.stores import TeacherStore
+from clipdistill.stores.regions import RegionStore
 
 SHARD = "shard-00000-of-00001"
 
@@ -106,6 +107,21 @@ def test_what_is_no_store_is_refused(store, tmp_path) -> None:
     (store.path / SHARD / "shard.json").unlink()
     with pytest.raises(UserError, match="missing or unfinished"):
         TeacherStore.open(store.path)
+
+
+def test_a_store_of_another_kind_or_of_an_older_version_is_refused(store, write, teacher, mixture, tmp_path) -> None:
+    with pytest.raises(UserError, match="holds targets, and isn't a region store; choose another folder"):
+        RegionStore.open(store.path)
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "begun.json").write_text("{}")  # as regions were begun once
+    with pytest.raises(UserError, match="older version; delete it and run `clipdistill cache` again"):
+        write(teacher, mixture, folder="begun")
+    shard = tmp_path / "begun" / SHARD / "shard.json"
+    (tmp_path / "begun" / "begun.json").unlink()
+    shard.parent.mkdir()
+    shard.write_text('{"version": 1, "finished": false}')
+    with pytest.raises(UserError, match="the store's format: the store has 1, now it is 2.*delete this one"):
+        write(teacher, mixture, folder="begun")
 
 
 def test_a_pickle_holds_the_path_and_not_the_numbers(store) -> None:

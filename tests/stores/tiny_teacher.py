@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from clipdistill.data import AugmentPlan, ImageRef, Sample
+from clipdistill.data import AugmentPlan, ImageRef, ImageView, Mixture, Sample, apply
 
 SIZE = 8
 PLAN = AugmentPlan(crop_scale=(0.5, 1.0), flip=0.5, views=3, seed=7)
@@ -82,3 +83,11 @@ class TinyTeacher(nn.Module):
         self.calls += 1
         if self.calls == self.fails_at:
             raise KeyboardInterrupt("killed")
+
+
+def live(teacher: TinyTeacher, mixture: Mixture, row: int, view: int) -> np.ndarray:
+    """The image target of a view as the teacher gives it now."""
+    sample = mixture[row]
+    pixels = apply(sample.image.open(), PLAN.record(sample.id, int(view)), ImageView((8, 8)))
+    with torch.no_grad():
+        return F.normalize(teacher.eval().encode_image(pixels[None])).numpy()[0]

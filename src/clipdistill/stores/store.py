@@ -135,10 +135,9 @@ class Store:
         file = path / "store.json"
         meta = read_facts(file)
         if meta is None:
-            begun = [read_facts(folder / "shard.json") for folder in sorted(path.glob("shard-*-of-*"))]
-            shards = [shard for shard in begun if shard is not None]
+            shards = [facts for file in path.glob("shard-*-of-*/shard.json") if (facts := read_facts(file)) is not None]
             if shards:
-                complete = sum(bool(shard.get("shard", {}).get("finished")) for shard in shards)
+                complete = sum(bool(facts.get("shard", {}).get("finished")) for facts in shards)
                 raise UserError(
                     f"{path}: an unfinished store, {complete} of {shards[0]['world_size']} parts complete; run "
                     "`clipdistill cache` again to go on with it"

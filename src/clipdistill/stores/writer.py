@@ -70,10 +70,6 @@ class ShardWriter:
         begun = sum(file.stat().st_blocks * 512 for file in self.folder.glob("*")) if self.folder.is_dir() else 0
         # The other ranks' shares are about as large as this one.
         require_space(path, (self._bytes(int(facts.get("views", 1))) - begun) * world_size, "the store")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{self.folder}: can't be written ({error.strerror}); choose another folder") from error
         self._lock = hold(self.folder / ".lock", f"{path}: another process is writing this store", wait=True)
         try:
             self.facts = self._begin({**facts, "arrays": [asdict(spec) for spec in arrays]}, block_rows)
