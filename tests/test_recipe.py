@@ -195,6 +195,64 @@ def test_overrides(base: Path) -> None:
     assert load_recipe(base / "base.yaml").train.lr == 0.5
 
 
+def test_another_method_takes_nothing_of_the_parents_task(base: Path) -> None:
+    child = base / "other.yaml"
+    child.write_text("extends: child\nname: other\ntask: {method: contrastive, loss: sigmoid}\n")
+    recipe = load_recipe(child)
+    assert recipe.task.weights is None and recipe.task.options() == {"loss": "sigmoid"}
+    assert load_recipe(child, ["task.method=clip_kd"]).task.model_dump() == {"method": "clip_kd", "weights": None}
+    # The same method, said or not, keeps what it had; `method` absent is clip_kd.
+    child.write_text("extends: child\nname: other\ntask: {method: clip_kd, affinity: released}\n")
+    assert load_recipe(child).task.weights == {"fd": 2}
+    assert load_recipe(child).task.options() == {"chunk": 8, "affinity": "released"}
+    # An override likewise, whatever stands before or behind it on the command line.
+    for given in (["task.method=contrastive", "task.weights.task=2"], ["task.weights.task=2", "task.method=contrastive"]):
+        recipe = load_recipe(base / "child.yaml", given)
+        assert recipe.task.weights == {"task": 2} and recipe.task.options() == {}
+    recipe = load_recipe("clip_kd/vit_t16_from_vit_b16", ["task.method=contrastive"])
+    assert recipe.task.weights is None
+
+
+def test_a_whole_is_overridden_before_its_parts(base: Path) -> None:
+    recipe = load_recipe(base / "base.yaml", ["task.chunk=4", "task={weights: {fd: 1}}"])
+    assert recipe.task.weights == {"fd": 1} and recipe.task.options() == {"chunk": 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "kept"),
+    [
+        ("clip_kd/vit_t16_from_vit_b16", "teachers.0.model=ViT-L-14:openai", False),
+        ("clip_kd/vit_t16_from_vit_b16", "teachers=[]", False),
+        ("clip_kd/vit_t16_from_vit_b16", "student=RN50", False),
+        ("clip_kd/vit_t16_from_vit_b16", "student={model: ViT-T-16}", True),
+        ("clip_kd/vit_t16_from_vit_b16", "task.method=contrastive", False),
+        ("clip_kd/vit_t16_from_vit_b16", "task.weights.icl=0", False),
+        ("clip_kd/vit_t16_from_vit_b16", "task.weights.icl=2", True),
+        ("clip_kd/vit_t16_from_vit_b16", "teachers.0.store=here", True),
+        ("clip_kd/vit_t16_from_vit_b16", "train.lr=3e-4", True),
+        ("dclip/vit_b16", "teachers.0.meta.task.attention=none", False),
+        ("dclip/vit_b16", "teachers.0.meta.epoch=2", False),
+        ("dclip/vit_b16", "teachers.0.meta.run=runs/dclip/teacher", True),
+    ],
+)
+def test_printed_numbers_stay_with_what_they_are_of(name: str, override: str, kept: bool) -> None:
+    paper = load_recipe(name).paper
+    assert paper is not None
+    assert load_recipe(name, [override]).paper == (paper if kept else None)
+    assert load_recipe(name, [override, f"paper={paper}"]).paper == paper
+
+
+def test_a_child_of_another_model_names_its_own_printed_row(base: Path) -> None:
+    (base / "row.yaml").write_text("extends: base\npaper: clip_kd/rn50_from_vit_b16_laion\n")
+    for line, wanted in (
+        ("train: {lr: 0.1}", "clip_kd/rn50_from_vit_b16_laion"),
+        ("student: RN50", None),
+        ("student: RN50\npaper: clip_kd/vit_t16_from_vit_b16_laion", "clip_kd/vit_t16_from_vit_b16_laion"),
+    ):
+        (base / "of_row.yaml").write_text(f"extends: row\n{line}\n")
+        assert load_recipe(base / "of_row.yaml").paper == wanted
+
+
 @pytest.mark.parametrize(
     ("override", "wanted"),
     [
