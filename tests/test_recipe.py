@@ -14,7 +14,7 @@ from clipdistill.recipe_files import differences, load_recipe, recipe_names, val
 from clipdistill.report.paper import paper_table
 from clipdistill.runs.evaluation import check_suites, open_evaluation, suite_data
 from clipdistill.runs.meta_teacher import check_meta
-from clipdistill.runs.wiring import check_recipe, open_mixture
+from clipdistill.runs.wiring import augment_plan, check_recipe, open_mixture
 from clipdistill.tasks.dclip_teacher import DCLIPTeacherOptions
 
 NAMES = recipe_names()
@@ -78,7 +78,11 @@ def test_clip_kd_rates_are_the_papers() -> None:
         1e-3, 0.1, 10_000, 32, 1024
     )  # fmt: skip
     assert load_recipe("clip_kd/vit_t16_from_vit_b16").task.weights == {"task": 1, "crd": 1, "fd": 2000, "icl": 1}
-    assert load_recipe("clip_kd/only_gd").task.weights == {"task": 1, "gd": 1e8}
+    for name in NAMES:
+        if name.startswith("clip_kd/"):
+            recipe = load_recipe(name)
+            wanted = ((0.9, 0.999), 1e-8) if recipe.student.model == "RN50" else ((0.9, 0.98), 1e-6)
+            assert (recipe.train.betas, recipe.train.eps) == wanted, name
 
 
 def test_dclip_rates_are_the_papers_and_the_released_codes() -> None:
@@ -114,6 +118,17 @@ def test_a_region_store_belongs_to_one_model_and_one_draw_of_the_data() -> None:
                 assert recipe.data.seed is not None, name
             own = (recipe.student.label, recipe.regions.provider, [s.model_dump() for s in recipe.data.train])
             assert found.setdefault(recipe.regions.store, own) == own, name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_store_serves_every_seed(name: str) -> None:
+    first, second = (load_recipe(name, [f"seed={seed}"]) for seed in (0, 1))
+    stores = [[one.store for one in recipe.teachers if one.store] for recipe in (first, second)]
+    regions = [recipe.regions and recipe.regions.store for recipe in (first, second)]
+    if stores[0] and stores[0] == stores[1]:
+        assert augment_plan(first).fingerprint() == augment_plan(second).fingerprint(), "give data.augment.seed"
+    if (stores[0] and stores[0] == stores[1]) or (regions[0] and regions[0] == regions[1]):
+        assert first.data.seed is not None or not any(source.count for source in first.data.train), "give data.seed"
 
 
 def test_sds_clip_rates_are_the_papers() -> None:
@@ -206,8 +221,9 @@ def test_another_method_takes_nothing_of_the_parents_task(base: Path) -> None:
     assert load_recipe(child).task.weights == {"fd": 2}
     assert load_recipe(child).task.options() == {"chunk": 8, "affinity": "released"}
     # An override likewise, whatever stands before or behind it on the command line.
-    for given in (["task.method=contrastive", "task.weights.task=2"], ["task.weights.task=2", "task.method=contrastive"]):
-        recipe = load_recipe(base / "child.yaml", given)
+    given = ["task.method=contrastive", "task.weights.task=2"]
+    for overrides in (given, given[::-1]):
+        recipe = load_recipe(base / "child.yaml", overrides)
         assert recipe.task.weights == {"task": 2} and recipe.task.options() == {}
     recipe = load_recipe("clip_kd/vit_t16_from_vit_b16", ["task.method=contrastive"])
     assert recipe.task.weights is None
