@@ -26,6 +26,7 @@ from typing import Any
 os.environ.setdefault("CLIPDISTILL_QUIET", "1")
 
 import torch
+from clipdistill.tasks.region_teacher import RegionInputs
 from measuring import clock, interleave, machine, peak_mb, ratio, recipe_for, show, small_world, summary, wait
 
 from clipdistill.data import AugmentPlan, ImageView, Loader, Mixture, open_source
@@ -38,7 +39,6 @@ from clipdistill.stores.encoder import Encoder
 from clipdistill.stores.pairs import cache_pairs
 from clipdistill.stores.region_cache import cache_regions
 from clipdistill.tasks import DCLIP, DCLIPTeacher
-from clipdistill.tasks.region_teacher import RegionInputs
 from clipdistill.tasks.teacher import StoredTeacher
 
 TEACHER, TEACHER_LIVE = "meta-teacher, regions stored", "meta-teacher, crops encoded each step"

@@ -19,6 +19,7 @@ from clipdistill.evaluate.sources import open_sources
 from clipdistill.evaluate.suites import SUITES
 from clipdistill.recipe import DataSpec, EvaluateSpec
 from clipdistill.recipe_files import recipe_names, validate
+from clipdistill.report.paper import paper_table
 from clipdistill.runs.checks import check_recipe
 from clipdistill.runs.data import source_spec
 
@@ -90,6 +91,18 @@ def test_whole_recipes_are_valid(page: Path) -> None:
         values = yaml.safe_load(block)
         if isinstance(values, dict) and "student" in values:
             check_recipe(validate(values, page.name))
+
+
+def test_data_is_named_as_in_the_printed_tables() -> None:
+    (block,) = (one for one in blocks(ROOT / "docs" / "dclip.md", "yaml") if "evaluate" in one)
+    named = {item["name"] for item in yaml.safe_load(block)["evaluate"]}
+    assert named == {data for data, _ in paper_table("dclip/vit_b16").columns}
+    # Where one of these sets is written elsewhere, it has the same name, or one that its file gives it.
+    for page in PAGES:
+        for block in blocks(page, "yaml"):
+            values = yaml.safe_load(block)
+            for item in values.get("evaluate", ()) if isinstance(values, dict) else ():
+                assert re.sub(r"[^a-z0-9]", "", str(item.get("name", "")).lower()) not in named - {item.get("name")}
 
 
 def test_every_source_in_bring_your_data_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

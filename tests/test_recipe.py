@@ -13,7 +13,7 @@ from clipdistill.recipe import ModelSpec
 from clipdistill.recipe_files import differences, load_recipe, recipe_names, validate
 from clipdistill.report.paper import paper_table
 from clipdistill.runs.checks import check_recipe
-from clipdistill.runs.data import open_mixture
+from clipdistill.runs.data import augment_plan, open_mixture
 from clipdistill.runs.evaluation import check_suites, open_evaluations, suite_data
 from clipdistill.tasks.dclip_teacher import DCLIPTeacherOptions
 
@@ -78,7 +78,11 @@ def test_clip_kd_rates_are_the_papers() -> None:
         1e-3, 0.1, 10_000, 32, 1024
     )  # fmt: skip
     assert load_recipe("clip_kd/vit_t16_from_vit_b16").task.weights == {"task": 1, "crd": 1, "fd": 2000, "icl": 1}
-    assert load_recipe("clip_kd/only_gd").task.weights == {"task": 1, "gd": 1e8}
+    for name in NAMES:
+        if name.startswith("clip_kd/"):
+            recipe = load_recipe(name)
+            wanted = ((0.9, 0.999), 1e-8) if recipe.student.model == "RN50" else ((0.9, 0.98), 1e-6)
+            assert (recipe.train.betas, recipe.train.eps) == wanted, name
 
 
 def test_dclip_rates_are_the_papers_and_the_released_codes() -> None:
@@ -114,6 +118,17 @@ def test_a_region_store_belongs_to_one_model_and_one_draw_of_the_data() -> None:
                 assert recipe.data.seed is not None, name
             own = (recipe.student.label, recipe.regions.provider, [s.model_dump() for s in recipe.data.train])
             assert found.setdefault(recipe.regions.store, own) == own, name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_store_serves_every_seed(name: str) -> None:
+    first, second = (load_recipe(name, [f"seed={seed}"]) for seed in (0, 1))
+    stores = [[one.store for one in recipe.teachers if one.store] for recipe in (first, second)]
+    regions = [recipe.regions and recipe.regions.store for recipe in (first, second)]
+    if stores[0] and stores[0] == stores[1]:
+        assert augment_plan(first).fingerprint() == augment_plan(second).fingerprint(), "give data.augment.seed"
+    if (stores[0] and stores[0] == stores[1]) or (regions[0] and regions[0] == regions[1]):
+        assert first.data.seed is not None or not any(source.count for source in first.data.train), "give data.seed"
 
 
 def test_sds_clip_rates_are_the_papers() -> None:
@@ -193,6 +208,65 @@ def test_overrides(base: Path) -> None:
     assert recipe.teachers[0].model == "petri-teacher" and recipe.teachers[0].store == Path("here")
     assert recipe.task.weights == {"task": 1, "crd": 0} and recipe.data.augment.crop_scale == (0.5, 1.0)
     assert load_recipe(base / "base.yaml").train.lr == 0.5
+
+
+def test_another_method_takes_nothing_of_the_parents_task(base: Path) -> None:
+    child = base / "other.yaml"
+    child.write_text("extends: child\nname: other\ntask: {method: contrastive, loss: sigmoid}\n")
+    recipe = load_recipe(child)
+    assert recipe.task.weights is None and recipe.task.options() == {"loss": "sigmoid"}
+    assert load_recipe(child, ["task.method=clip_kd"]).task.model_dump() == {"method": "clip_kd", "weights": None}
+    # The same method, said or not, keeps what it had; `method` absent is clip_kd.
+    child.write_text("extends: child\nname: other\ntask: {method: clip_kd, affinity: released}\n")
+    assert load_recipe(child).task.weights == {"fd": 2}
+    assert load_recipe(child).task.options() == {"chunk": 8, "affinity": "released"}
+    # An override likewise, whatever stands before or behind it on the command line.
+    given = ["task.method=contrastive", "task.weights.task=2"]
+    for overrides in (given, given[::-1]):
+        recipe = load_recipe(base / "child.yaml", overrides)
+        assert recipe.task.weights == {"task": 2} and recipe.task.options() == {}
+    recipe = load_recipe("clip_kd/vit_t16_from_vit_b16", ["task.method=contrastive"])
+    assert recipe.task.weights is None
+
+
+def test_a_whole_is_overridden_before_its_parts(base: Path) -> None:
+    recipe = load_recipe(base / "base.yaml", ["task.chunk=4", "task={weights: {fd: 1}}"])
+    assert recipe.task.weights == {"fd": 1} and recipe.task.options() == {"chunk": 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "kept"),
+    [
+        ("clip_kd/vit_t16_from_vit_b16", "teachers.0.model=ViT-L-14:openai", False),
+        ("clip_kd/vit_t16_from_vit_b16", "teachers=[]", False),
+        ("clip_kd/vit_t16_from_vit_b16", "student=RN50", False),
+        ("clip_kd/vit_t16_from_vit_b16", "student={model: ViT-T-16}", True),
+        ("clip_kd/vit_t16_from_vit_b16", "task.method=contrastive", False),
+        ("clip_kd/vit_t16_from_vit_b16", "task.weights.icl=0", False),
+        ("clip_kd/vit_t16_from_vit_b16", "task.weights.icl=2", True),
+        ("clip_kd/vit_t16_from_vit_b16", "teachers.0.store=here", True),
+        ("clip_kd/vit_t16_from_vit_b16", "train.lr=3e-4", True),
+        ("dclip/vit_b16", "teachers.0.meta.task.attention=none", False),
+        ("dclip/vit_b16", "teachers.0.meta.epoch=2", False),
+        ("dclip/vit_b16", "teachers.0.meta.run=runs/dclip/teacher", True),
+    ],
+)
+def test_printed_numbers_stay_with_what_they_are_of(name: str, override: str, kept: bool) -> None:
+    paper = load_recipe(name).paper
+    assert paper is not None
+    assert load_recipe(name, [override]).paper == (paper if kept else None)
+    assert load_recipe(name, [override, f"paper={paper}"]).paper == paper
+
+
+def test_a_child_of_another_model_names_its_own_printed_row(base: Path) -> None:
+    (base / "row.yaml").write_text("extends: base\npaper: clip_kd/rn50_from_vit_b16_laion\n")
+    for line, wanted in (
+        ("train: {lr: 0.1}", "clip_kd/rn50_from_vit_b16_laion"),
+        ("student: RN50", None),
+        ("student: RN50\npaper: clip_kd/vit_t16_from_vit_b16_laion", "clip_kd/vit_t16_from_vit_b16_laion"),
+    ):
+        (base / "of_row.yaml").write_text(f"extends: row\n{line}\n")
+        assert load_recipe(base / "of_row.yaml").paper == wanted
 
 
 @pytest.mark.parametrize(

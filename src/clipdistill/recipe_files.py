@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from clipdistill.errors import UserError, explain, nearest
-from clipdistill.recipe import Recipe
+from clipdistill.recipe import Recipe, TaskSpec
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -26,17 +27,22 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         name: a name that `recipe_names` lists, or the path of a YAML file. A recipe may say `extends: NAME`, another
-            recipe beside it or by name, whose keys it then overrides (mappings merge, lists replace).
-        overrides: `train.lr=3e-4`, `data.train.0.count=100`; the value is YAML.
+            recipe beside it or by name, whose keys it then overrides (mappings merge, lists replace). Another
+            `task.method` takes nothing of the parent's `task`, and a parent's `paper` holds for what it is about alone
+            (docs/recipes.md).
+        overrides: `train.lr=3e-4`, `data.train.0.count=100`; the value is YAML. In whichever order they are given, a
+            whole (`task={...}`) comes before its parts, and a method before its weights and options.
 
     Raises:
         UserError: unknown recipe or key (with the nearest valid one), wrong type, or broken YAML.
     """
     path = _find(str(name))
     values = _read(path, seen=())
-    for override in overrides:
-        _override(values, override)
-    return validate(values, str(name))
+    changed = deepcopy(values)
+    for override in sorted(overrides, key=_order):
+        _override(changed, override)
+    own_paper = any(override.startswith("paper=") for override in overrides)
+    return validate(changed if own_paper else _without_strange_paper(values, changed), str(name))
 
 
 def validate(values: Mapping[str, Any], where: str) -> Recipe:
@@ -82,19 +88,72 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         base = beside if beside.is_file() else _find(str(parent))
     except UserError as error:
         raise UserError(f"{path}: `extends`: {error}") from error
-    return _merge(_read(base, (*seen, path)), values)
+    below = _read(base, (*seen, path))
+    merged = _merge(below, values)
+    return merged if "paper" in values else _without_strange_paper(below, merged)
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        # Weights are one choice: adding to a parent's would leave terms on that the child never names.
-        if isinstance(old, dict) and isinstance(value, dict) and key != "weights":
-            merged[key] = _merge(old, value)
-        else:
+        # Weights are one choice: adding to a parent's would leave terms on that the child never names. And one method's
+        # weights and options mean nothing to another, or something else.
+        if not (isinstance(old, dict) and isinstance(value, dict)) or key == "weights":
             merged[key] = value
+        elif key == "task" and value.get("method", _method(old)) != _method(old):
+            merged[key] = value
+        else:
+            merged[key] = _merge(old, value)
     return merged
+
+
+def _method(task: Mapping[str, Any]) -> Any:
+    return task.get("method", TaskSpec.model_fields["method"].default)
+
+
+def _without_strange_paper(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Drop `paper` where its row is about something else now: printed numbers never stand beside another model's."""
+    if after.get("paper") is None or _subject(before) == _subject(after):
+        return after
+    return {**after, "paper": None}
+
+
+def _subject(values: Mapping[str, Any]) -> list[Any]:
+    """What a printed row is about: the student, its teachers, the method and which of its terms are on.
+
+    Not in it is how long and on what was trained, a term's weight, where a teacher is stored or was trained: who turns
+    one of these wants to see how far from the paper it leads.
+    """
+    teachers = values.get("teachers") or []
+    students = [_model(values.get("student"))]
+    return [students, [_model(one) for one in teachers] if isinstance(teachers, list) else teachers, _terms(values)]
+
+
+def _model(spec: Any) -> Any:
+    if not isinstance(spec, dict):
+        return {"model": spec}
+    model = {key: value for key, value in spec.items() if key not in ("store", "meta") and value is not None}
+    meta = spec.get("meta")
+    if isinstance(meta, dict):  # the options of a meta-teacher's task are what it is made of
+        task = meta.get("task")
+        options = {key: value for key, value in task.items() if key != "weights"} if isinstance(task, dict) else task
+        model["meta"] = [options, _terms(meta), meta.get("epoch")]
+    return model
+
+
+def _terms(values: Mapping[str, Any]) -> Any:
+    task = values.get("task") or {}
+    if not isinstance(task, dict):
+        return task
+    weights = task.get("weights")
+    on = {term for term, weight in weights.items() if weight != 0} if isinstance(weights, dict) else weights
+    return [_method(task), on]
+
+
+def _order(override: str) -> tuple[int, bool]:
+    parts = override.partition("=")[0].split(".")
+    return len(parts), parts[-2:] != ["task", "method"]
 
 
 def _override(values: dict[str, Any], text: str) -> None:
@@ -118,6 +177,8 @@ def _override(values: dict[str, Any], text: str) -> None:
             raise UserError(f"{text!r}: `{'.'.join(parts[: index + 1])}` is {child!r} and has no keys")
         node[place] = child
         node = child
+    if parts[-2:] == ["task", "method"] and isinstance(node, dict) and value != _method(node):
+        node.clear()
     node[_position(node, parts[-1], key) if isinstance(node, list) else parts[-1]] = value
 
 

@@ -11,8 +11,8 @@ from clipdistill.errors import UserError
 from clipdistill.evaluate.compositional import evaluate_compositional
 from clipdistill.recipe_files import load_recipe, recipe_names
 from clipdistill.report import build_report
-from clipdistill.report.content import NO_MODEL, paper_caution, paper_numbers
-from clipdistill.report.paper import ROLES, PaperRow, paper_names, paper_table, table_names
+from clipdistill.report.content import NO_MODEL, paper_caution, paper_note, paper_numbers
+from clipdistill.report.paper import ROLES, PaperRow, paper_facts, paper_names, paper_table, table_names
 from clipdistill.report.records import read_run
 from clipdistill.report.tables import build_groups
 
@@ -111,6 +111,47 @@ def test_every_row_of_a_paper_has_a_recipe_or_says_why_not() -> None:
             if not found and not row.without_recipe:  # then a run of the table's recipe measures it beside its student
                 assert row.role in ("base", "control", "teacher"), (key, row.key)
                 assert any(one[:2] == (paper, table) for one in named), key
+
+
+COMPOSITIONAL = {
+    "winoground",
+    "aro",
+    "aro/relation",
+    "aro/attribution",
+    "aro/coco_order",
+    "aro/flickr30k_order",
+    "clevr",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if load_recipe(name).paper])
+def test_a_recipe_measures_on_the_data_of_its_printed_row(name: str) -> None:
+    recipe = load_recipe(name)
+    measured = set()
+    for spec in recipe.evaluate:
+        path = getattr(spec.data, "path", spec.data)
+        measured |= COMPOSITIONAL if spec.suite == "compositional" else set()
+        measured.add(spec.options().get("name") or Path(str(path)).stem.removeprefix("dataset_"))
+    assert {data for data, _ in paper_table(str(recipe.paper)).columns} <= measured
+
+
+def test_costs_and_sizes_are_kept_and_shown_with_their_tables() -> None:
+    facts = {(fact.what, fact.value, fact.unit) for fact in paper_facts("dclip")}
+    assert {value for what, value, unit in facts if unit == "million parameters"} == {86, 304}
+    assert {value for what, value, unit in facts if unit == "hours"} == {1.5, 2}
+    assert {fact.value for fact in paper_table("dclip/itm").facts} == {86, 15, 3, 1.2}
+    for fact in paper_facts("dclip"):
+        assert fact.tables and set(fact.tables) <= set(table_names("dclip")), fact
+    note = paper_note(paper_table("dclip/vit_l14"))
+    assert "2 hours (appendix A)" in note and "304 million parameters (appendix E)" in note and "1.5" not in note
+    assert "Also printed" not in paper_note(paper_table("sds_clip/vit_b16"))
+
+
+def test_the_study_of_teachers_has_no_table_that_could_be_read() -> None:
+    assert table_names("kd_for_vlms") == []
+    assert [fact.value for fact in paper_facts("kd_for_vlms")] == [85.8, 5.5, 32]
+    with pytest.raises(UserError, match="has no table 'main'"):
+        paper_table("kd_for_vlms/main")
 
 
 def run_with(make_run, name: str, paper: str, models: dict[str, list[tuple[str, str, dict[str, float]]]]):

@@ -94,3 +94,12 @@ def test_a_broken_library_is_reported_not_raised(
 )
 def test_where_to_get(path: str, wanted: str) -> None:
     assert wanted in where_to_get(path)
+
+
+@pytest.mark.parametrize("name", ["cc3m", "cc12m"])
+def test_pictures_are_downloaded_without_borders(name: str) -> None:
+    command = where_to_get(f"data/{name}/00000.tar").split(": img2dataset", 1)[1].split()
+    options = dict(zip(command[::2], command[1::2], strict=True))
+    assert options["--resize_mode"] == "keep_ratio"  # the default, border, pads each picture to a square
+    assert options["--url_list"] == f"{name}.tsv" and options["--output_folder"] == f"data/{name}"
+    assert int(options["--image_size"]) >= 224

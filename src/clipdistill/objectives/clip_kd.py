@@ -126,8 +126,9 @@ def gd(
     """Gradient distillation: the student's contrastive gradients should be the teacher's.
 
     For each direction, the gradient of the batch's InfoNCE w.r.t. the normalised anchors and w.r.t. the normalised
-    contrast (`contrastive_gradients`); the sum of the four mean squared errors over batch and dimension. The paper's
-    weight is 1e8, because each gradient carries a 1 / B: the loss falls with the square of the batch size.
+    contrast (`contrastive_gradients`); the sum of the four mean squared errors over batch and dimension. Each
+    gradient carries a 1 / B, so the loss falls with the square of the batch size. The paper's weight is 1e8; it was
+    chosen with the smaller gradients of the released code, and the recipes take less (docs/fidelity.md).
 
     Args:
         image, text, teacher_image, teacher_text: [B, D] each; project the student's first when the widths differ.

@@ -225,8 +225,9 @@ def examples_note(examples: dict[str, Any] | Any) -> str:
 
 
 def paper_note(paper: PaperTable) -> str:
-    """Say where printed numbers come from."""
-    return f"{paper.title}, {paper.printed}. Trained on {paper.trained_on}. Per cent. Source: {paper.source}."
+    """Say where printed numbers come from, and what the paper prints besides of time and size."""
+    besides = f" Also printed: {'; '.join(map(str, paper.facts))}." if paper.facts else ""
+    return f"{paper.title}, {paper.printed}. Trained on {paper.trained_on}. Per cent. Source: {paper.source}.{besides}"
 
 
 def paper_caution(rows: Table) -> str:

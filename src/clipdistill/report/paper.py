@@ -7,6 +7,9 @@ A file of `paper_numbers/` is one paper: `title`, `source` and `tables`. A table
 - `rows`: key -> `role` (teacher, base, control, student, or other: only printed), `model`, `method`, and `values`: data
   set -> the numbers of its columns in per cent, `null` where the paper has none;
 - `without_recipe`, on the table or on a row: why no recipe trains it.
+
+`facts`, beside `tables`, are printed numbers that no evaluator measures, such as hours and sizes: each is `what`,
+`value`, `unit`, `printed`, and `tables`, those whose reports show it.
 """
 
 from __future__ import annotations
@@ -42,6 +45,20 @@ class PaperRow:
 
 
 @dataclass(frozen=True)
+class PaperFact:
+    """A printed number that no evaluator measures; `tables` are those of the paper that it belongs to, perhaps none."""
+
+    what: str
+    value: float
+    unit: str
+    printed: str
+    tables: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.value:g} {self.unit} ({self.printed})"
+
+
+@dataclass(frozen=True)
 class PaperTable:
     """One table of a paper; `own` is the key of the row that the recipe's student is set beside."""
 
@@ -52,6 +69,7 @@ class PaperTable:
     columns: tuple[tuple[str, str], ...]
     rows: tuple[PaperRow, ...]
     own: str | None
+    facts: tuple[PaperFact, ...] = ()
 
 
 def paper_table(key: str) -> PaperTable:
@@ -81,7 +99,15 @@ def paper_table(key: str) -> PaperTable:
         named = ", ".join(f"{table}/{one}" for one in students)
         raise UserError(f"paper: '{paper}/{table}' has several students; name one: {named}")
     own = row or next(iter(students), None)
-    return PaperTable(content["title"], content["source"], found["printed"], found["trained_on"], columns, rows, own)
+    facts = tuple(fact for fact in paper_facts(paper) if table in fact.tables)
+    heading = content["title"], content["source"], found["printed"], found["trained_on"]
+    return PaperTable(*heading, columns, rows, own, facts)
+
+
+def paper_facts(paper: str) -> tuple[PaperFact, ...]:
+    """The numbers of a paper that stand in none of its tables of results."""
+    entries = _content(paper).get("facts", [])
+    return tuple(PaperFact(**{**entry, "tables": tuple(entry.get("tables", ()))}) for entry in entries)
 
 
 def paper_names() -> list[str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
 
+# Without --resize_mode img2dataset pads every picture to a white-bordered square. keep_ratio makes the smaller side
+# --image_size: all of the picture, and enough pixels for crops at 224.
 _IMG2DATASET = (
     "img2dataset --url_list {name}.tsv --input_format tsv --url_col url --caption_col caption "
-    "--output_format webdataset --output_folder data/{name} --image_size 256 --processes_count 16 --thread_count 64"
+    "--output_format webdataset --output_folder data/{name} --image_size 256 --resize_mode keep_ratio "
+    "--processes_count 16 --thread_count 64"
 )
 
 # A piece of the path -> what to do. Longer names first, since the first that is found decides.

@@ -35,11 +35,12 @@ class ClipKDOptions(ContrastiveOptions):
 class ClipKD(Contrastive):
     """Distil a DualEncoder into a smaller one.
 
-    Terms (default weights as in CLIP-KD; GD's is 1e8 when used): `task` contrastive loss; `crd` contrastive
-    relational, `fd` feature, `icl` interactive contrastive, `gd` gradient, `afd` augmented feature and `mfd` masked
-    feature distillation; `affinity` TinyCLIP's affinity mimicking; `ensemble` MobileCLIP's stored-ensemble loss, the
-    one term for several teachers. Where student and teacher differ in width, linear projections of the student's
-    embeddings into the teacher's space train along and are thrown away afterwards.
+    Terms (default weights as in CLIP-KD; `gd` is off, and the weight that it needs goes with the square of the batch:
+    1e6 at 1,024 pairs, docs/fidelity.md): `task` contrastive loss; `crd` contrastive relational, `fd` feature, `icl`
+    interactive contrastive, `gd` gradient, `afd` augmented feature and `mfd` masked feature distillation; `affinity`
+    TinyCLIP's affinity mimicking; `ensemble` MobileCLIP's stored-ensemble loss, the one term for several teachers.
+    Where student and teacher differ in width, linear projections of the student's embeddings into the teacher's space
+    train along and are thrown away afterwards.
     """
 
     METHOD = "clip_kd"
