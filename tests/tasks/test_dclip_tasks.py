@@ -17,17 +17,25 @@ from clipdistill.models.meta_teacher import region_inputs
 from clipdistill.objectives.cosine import cosine_distance
 from clipdistill.objectives.itm import hard_negatives, matching_loss
 from clipdistill.tasks import DCLIP, DCLIPTeacher, dclip_teacher
+from tests.tiny import TinyStudent
 
 ALONE = Ranks.current()
 WIDTH = 8
 
 
 class FakeInputs:
-    """Regions and tokens that depend on the sample's number alone."""
+    """Depend on the sample's number alone: regions, which a batch holds, and tokens, which the teacher gives."""
 
     embed_dim, name, logit_scale = WIDTH, "fake", 10.0
 
     def targets(self, batch: Any) -> dict[str, Tensor]:
+        return {name: value for name, value in self.whole(batch).items() if not name.startswith("region")}
+
+    def batch(self, size: int) -> dict[str, Tensor]:
+        numbers = {"sample": torch.arange(size)}
+        return numbers | {name: value for name, value in self.whole(numbers).items() if name.startswith("region")}
+
+    def whole(self, batch: Any) -> dict[str, Tensor]:
         rows = [torch.Generator().manual_seed(int(i)) for i in batch["sample"]]
 
         def draw(*shape: int) -> Tensor:
@@ -57,7 +65,9 @@ class FakeTeacher:
 
 def meta_task(weights: dict[str, float] | None = None, **options: Any) -> DCLIPTeacher:
     torch.manual_seed(0)
-    student = DCLIPTeacher.make_student(WIDTH, {"heads": 2, **options}, weights)
+    base = TinyStudent(WIDTH)
+    torch.manual_seed(0)
+    student = DCLIPTeacher.make_student(base, weights, {"heads": 2, **options})
     return DCLIPTeacher(student, [FakeInputs()], weights, {"heads": 2, **options}).double()
 
 
@@ -67,7 +77,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(weights: dict[str, f
     for micro in (None, 2):
         task = meta_task(weights, clusters=3, rotary=True)
         torch.manual_seed(5)  # of the hard negatives
-        terms = backward(task, {"sample": torch.arange(6)}, ALONE, micro)
+        terms = backward(task, FakeInputs().batch(6), ALONE, micro)
         found.append(([p.grad for p in task.parameters() if p.grad is not None], terms))
     assert found[0][0]
     torch.testing.assert_close(found[0], found[1])
@@ -84,7 +94,7 @@ def test_mismatches_attend_a_few_at_a_time_with_the_gradient_of_all_at_once(
         rows.clear()
         task.student.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
         torch.manual_seed(5)  # of the hard negatives
-        terms = backward(task, {"sample": torch.arange(6)}, ALONE, 2)
+        terms = backward(task, FakeInputs().batch(6), ALONE, 2)
         found.append(([p.grad for p in task.parameters() if p.grad is not None], terms))
     assert len(found[0][0]) > 10
     torch.testing.assert_close(found[0], found[1])
@@ -93,12 +103,12 @@ def test_mismatches_attend_a_few_at_a_time_with_the_gradient_of_all_at_once(
 
 def test_matching_by_hand_true_pairs_against_the_drawn_captions() -> None:
     task = meta_task({"itm": 1.0})
-    features = task.encode({"sample": torch.arange(3)})
+    features = task.encode(FakeInputs().batch(3))
     torch.manual_seed(5)
     other = hard_negatives(features["image"], features["text"], 20.0)
     torch.manual_seed(5)
     loss = task.batch_losses(features)["itm"]
-    given = FakeInputs().targets({"sample": torch.arange(3)})
+    given = FakeInputs().whole({"sample": torch.arange(3)})
     swapped = {k: v[other] if k in ("tokens", "token_mask", "text") else v for k, v in given.items()}
     head, teacher = task.student.itm_head, task.student
     logits = [head(nn.functional.normalize(teacher(*region_inputs(one)), dim=-1)) for one in (given, swapped)]

@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from clipdistill.data import Mixture, open_source
+from clipdistill.data.fields import Draw, Regions
 from clipdistill.errors import UserError
 from clipdistill.models import create_model
 from clipdistill.models.meta_teacher import MetaTeacher, region_inputs
@@ -16,8 +17,7 @@ from clipdistill.models.regions import open_provider
 from clipdistill.petri import write_world
 from clipdistill.stores.pairs import cache_pairs
 from clipdistill.stores.region_cache import cache_regions
-from clipdistill.tasks.region_teacher import RegionInputs
-from clipdistill.tasks.teacher import StoredTeacher
+from clipdistill.tasks.teacher import LiveTeacher, StoredTeacher
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
@@ -32,7 +32,8 @@ def test_cached_targets_are_the_live_ones_caption_by_caption(variant: str, tmp_p
     meta = MetaTeacher(base.embed_dim, heads=2, variant=variant).eval()  # type: ignore[arg-type]
     store = cache_pairs(meta, base, regions, mixture, tmp_path / "pairs", batch_size=5)
     assert store is not None
-    inputs = RegionInputs(base, regions, mixture.ids, int(regions.meta["max_regions"]))
+    mixture.regions = regions
+    seen_regions, words = Regions(mixture), LiveTeacher(base, features="tokens")
     stored = StoredTeacher(store, mixture.ids)
     sample, caption = torch.tensor([3, 0, 3]), torch.tensor([0, 1, 2])
     texts = [mixture[int(s)].captions[int(c)] for s, c in zip(sample, caption, strict=True)]
@@ -40,7 +41,9 @@ def test_cached_targets_are_the_live_ones_caption_by_caption(variant: str, tmp_p
         "sample": sample, "caption": caption, "view": torch.zeros(3, dtype=torch.int64),
         "text/teacher0": base.tokenizer(texts),
     }  # fmt: skip
-    seen, found = inputs.targets(batch), stored.targets(batch)
+    draws = [Draw(0, int(s), 0, 0, int(c)) for s, c in zip(sample, caption, strict=True)]
+    rows = [seen_regions.row(mixture[draw.position], draw) for draw in draws]
+    seen, found = {**seen_regions.collate(rows), **words.targets(batch)}, stored.targets(batch)
     with torch.no_grad():
         expected = {"image": meta(*region_inputs(seen)), "text": seen["text"]}
     for name in ("image", "text"):  # half precision on the disk
