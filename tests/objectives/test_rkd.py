@@ -16,8 +16,7 @@ ROOT, BOTH = math.sqrt(2), pytest.mark.parametrize("loss", [rkd_distance, rkd_an
 def test_by_hand() -> None:
     # Teacher: east, north, west: distances sqrt 2, 2, sqrt 2; angles 45, 90, 45 degrees. Student: three axes of three
     # dimensions: distances all equal, angles all 60 degrees.
-    student, teacher = torch.eye(3).double(), torch.tensor([EAST, NORTH, WEST]).double()
-    mean = (2 * ROOT + 2) / 3
+    student, teacher, mean = torch.eye(3).double(), torch.tensor([EAST, NORTH, WEST]).double(), (2 * ROOT + 2) / 3
     distance, angle = 2 * (1 - ROOT / mean) ** 2 + (1 - 2 / mean) ** 2, 2 * (ROOT / 2 - 0.5) ** 2 + 0.5**2
     assert rkd_distance(student, teacher).item() == pytest.approx(distance / 6, abs=1e-12)
     assert rkd_angle(student, teacher).item() == pytest.approx(angle / 6, abs=1e-12)
