@@ -30,14 +30,14 @@ def test_cosines_more_than_one_apart_count_linearly() -> None:
 
 
 @BOTH
-def test_rotated_rescaled_and_wider_is_the_same(loss) -> None:  # type: ignore[no-untyped-def]
+def test_rotated_rescaled_and_wider_is_the_same(loss) -> None:
     torch.manual_seed(0)
     x, turn = torch.randn(7, 4).double(), torch.linalg.qr(torch.randn(6, 6).double()).Q[:4]
     assert loss(3 * x @ turn, x).item() < 1e-12 < loss(x.flip(0), x).item()
 
 
 @BOTH
-def test_gradients_and_duplicates(loss) -> None:  # type: ignore[no-untyped-def]
+def test_gradients_and_duplicates(loss) -> None:
     torch.manual_seed(0)
     student, teacher = torch.randn(5, 3).double().requires_grad_(), torch.randn(5, 4).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: loss(x, teacher), student)

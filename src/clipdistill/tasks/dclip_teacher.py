@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from clipdistill.models.meta_teacher import Attention, MetaTeacher, Variant, region_inputs
+from clipdistill.models.meta_teacher import Attention, MetaTeacher, Variant
 from clipdistill.objectives.contrastive import info_nce
 from clipdistill.objectives.itm import hard_negatives, matching_loss
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
@@ -51,7 +51,7 @@ class DCLIPTeacher(Task):
     def encode(self, batch: Batch) -> Features:
         """`image`: the attended embedding [B, D]; for `itm` what it was made from too."""
         found = self.teachers[0].targets(batch)
-        features = {"image": self.student(*region_inputs(found)), "text": found["text"]}
+        features = {"image": self.student(*self.student.inputs(found)), "text": found["text"]}
         if self.wants("itm"):
             # Masks travel as numbers: features are joined over processes as such.
             kept = {k: v.float() if v.dtype == torch.bool else v for k, v in found.items() if k != "text"}
@@ -88,7 +88,7 @@ class DCLIPTeacher(Task):
 
     def _negatives(self, inputs: Features, again: bool) -> Tensor:
         """Matching logits of mismatched pairs; `again`: keep no activations and attend once more in backward."""
-        given = region_inputs(inputs)
+        given = self.student.inputs(inputs)
         target = checkpoint(self.student, *given, use_reentrant=False) if again else self.student(*given)
         logits: Tensor = self.student.matching(target)
         return logits
