@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from clipdistill.data import Mixture, open_source
 from clipdistill.errors import UserError
 from clipdistill.models import create_model
-from clipdistill.models.meta_teacher import MetaTeacher, region_inputs
+from clipdistill.models.meta_teacher import MetaTeacher
 from clipdistill.models.regions import open_provider
 from clipdistill.petri import write_world
 from clipdistill.stores.pairs import cache_pairs
@@ -42,7 +42,7 @@ def test_cached_targets_are_the_live_ones_caption_by_caption(variant: str, tmp_p
     }  # fmt: skip
     seen, found = inputs.targets(batch), stored.targets(batch)
     with torch.no_grad():
-        expected = {"image": meta(*region_inputs(seen)), "text": seen["text"]}
+        expected = {"image": meta(*meta.inputs(seen)), "text": seen["text"]}
     for name in ("image", "text"):  # half precision on the disk
         torch.testing.assert_close(found[name], normalize(expected[name], dim=1), atol=1e-3, rtol=0)
     assert not torch.equal(found["image"][0], found["image"][2])  # one picture, two captions
