@@ -33,7 +33,8 @@ RUNS: dict[str, list[str]] = {
     ],
     "dclip": [
         "petri/dclip", *SMALL_WORLD, "student.model=petri-teacher-small", "train.epochs=1", "train.batch_size=64",
-        "teachers.0.meta.train.epochs=2", "teachers.0.meta.train.batch_size=64", "regions.store={out}/regions", "regions.crop=centre",
+        "teachers.0.meta.train.epochs=2", "teachers.0.meta.train.batch_size=64", "regions.store={out}/regions",
+        "regions.crop=centre",
         "train.checkpoint_every=3",
         "data.train.0.boxes={world}/annotations/detections_train.json",
         "data.train.0.categories={world}/annotations/instances_train.json",

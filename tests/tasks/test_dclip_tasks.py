@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -13,11 +12,10 @@ from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.gradient_cache import backward
 from clipdistill.errors import UserError
 from clipdistill.models import create_model
-from clipdistill.models.meta_teacher import region_inputs
+from clipdistill.models.meta_teacher import MetaTeacher, region_inputs
 from clipdistill.objectives.cosine import cosine_distance
-from clipdistill.objectives.itm import hard_negatives, matching_loss
-from clipdistill.tasks import DCLIP, DCLIPTeacher, dclip_teacher
-from tests.tiny import TinyStudent
+from clipdistill.objectives.itm import hard_negatives
+from clipdistill.tasks import DCLIP, DCLIPTeacher, dclip, dclip_teacher
 
 ALONE = Ranks.current()
 WIDTH = 8
@@ -65,9 +63,7 @@ class FakeTeacher:
 
 def meta_task(weights: dict[str, float] | None = None, **options: Any) -> DCLIPTeacher:
     torch.manual_seed(0)
-    base = TinyStudent(WIDTH)
-    torch.manual_seed(0)
-    student = DCLIPTeacher.make_student(base, weights, {"heads": 2, **options})
+    student = MetaTeacher(WIDTH, heads=2, itm="itm" in (weights or {}), **options)
     return DCLIPTeacher(student, [FakeInputs()], weights, {"heads": 2, **options}).double()
 
 
@@ -88,7 +84,7 @@ def test_mismatches_attend_a_few_at_a_time_with_the_gradient_of_all_at_once(
     variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, rows = [], []
-    for limit in (6, 4):
+    for limit in (12, 4):
         monkeypatch.setattr(dclip_teacher, "ITM_ROWS", limit)
         task = meta_task({"task": 1.0, "itm": 0.5}, variant=variant)
         rows.clear()
@@ -98,22 +94,71 @@ def test_mismatches_attend_a_few_at_a_time_with_the_gradient_of_all_at_once(
         found.append(([p.grad for p in task.parameters() if p.grad is not None], terms))
     assert len(found[0][0]) > 10
     torch.testing.assert_close(found[0], found[1])
-    assert max(rows) == 4  # never the whole batch of 6
+    assert max(rows) == 4  # never the whole batch of 6, nor its 12 mismatches
 
 
-def test_matching_by_hand_true_pairs_against_the_drawn_captions() -> None:
+def test_a_released_meta_teacher_is_trained_on_what_its_targets_are_made_of() -> None:
+    task, batch = meta_task(variant="released"), FakeInputs().batch(4)
+    given = task.student.inputs(FakeInputs().whole(batch))
+    assert given[5].sum() < FakeInputs().whole(batch)["token_mask"].sum()  # no start, no end
+    torch.testing.assert_close(task.encode(batch)["image"], task.student(*given))
+
+
+def mean_of_right_and_wrong(right: Tensor, *wrong: Tensor) -> float:
+    """Cross-entropy by hand: column 1 for true pairs, column 0 for mismatches, the mean over all."""
+    total = right.log_softmax(dim=1)[:, 1].sum() + sum(one.log_softmax(dim=1)[:, 0].sum() for one in wrong)
+    return -total.item() / (len(right) + sum(len(one) for one in wrong))
+
+
+def test_matching_by_hand_true_pairs_against_the_drawn_captions_and_pictures() -> None:
     task = meta_task({"itm": 1.0})
     features = task.encode(FakeInputs().batch(3))
     torch.manual_seed(5)
-    other = hard_negatives(features["image"], features["text"], 20.0)
+    texts, pictures = hard_negatives(features["image"], features["text"], 20.0)
     torch.manual_seed(5)
     loss = task.batch_losses(features)["itm"]
     given = FakeInputs().whole({"sample": torch.arange(3)})
-    swapped = {k: v[other] if k in ("tokens", "token_mask", "text") else v for k, v in given.items()}
+    said = ("tokens", "token_mask", "text")
+    other_text = {k: v[texts] if k in said else v for k, v in given.items()}
+    other_picture = {k: v if k in said else v[pictures] for k, v in given.items()}
     head, teacher = task.student.itm_head, task.student
-    logits = [head(nn.functional.normalize(teacher(*region_inputs(one)), dim=-1)) for one in (given, swapped)]
-    right, wrong = (one.log_softmax(dim=1) for one in logits)
-    assert loss.item() == pytest.approx(-(right[:, 1].sum() + wrong[:, 0].sum()).item() / 6)
+    logits = [
+        head(nn.functional.normalize(teacher(*region_inputs(one)), dim=-1))
+        for one in (given, other_text, other_picture)
+    ]
+    assert loss.item() == pytest.approx(mean_of_right_and_wrong(*logits))
+
+
+def test_the_students_matching_by_hand_covers_wrong_texts_and_wrong_pictures() -> None:
+    task = DCLIP(create_model("petri-student", 0), weights={"itm": 1.0})
+    torch.manual_seed(1)
+    image, text = torch.randn(2, 3, int(task.student.embed_dim)).unbind(0)
+    scale = task.student.logit_scale
+    torch.manual_seed(5)
+    texts, pictures = hard_negatives(image, text, scale)
+    torch.manual_seed(5)
+    loss = task.batch_losses({"image": image, "text": text})["itm"]
+    a, b = nn.functional.normalize(image, dim=1), nn.functional.normalize(text, dim=1)
+    pairs = ((a, b), (a, b[texts]), (a[pictures], b))
+    logits = [task.itm_head(torch.cat([x, y, x * y], dim=1)) for x, y in pairs]
+    assert loss.item() == pytest.approx(mean_of_right_and_wrong(*logits), rel=1e-5)
+
+
+def test_which_picture_is_wrong_for_a_text_reaches_the_picture_and_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for other in (1, 2):
+        monkeypatch.setattr(
+            dclip, "hard_negatives", lambda *_, n=other: (torch.ones(3).long(), torch.tensor([n, 0, 0]))
+        )
+        torch.manual_seed(1)
+        task = DCLIP(create_model("petri-student", 0), weights={"itm": 1.0})
+        image, text = torch.randn(2, 3, int(task.student.embed_dim)).unbind(0)
+        task.batch_losses({"image": image.requires_grad_(), "text": text})["itm"].backward()
+        found.append((image.grad, task.itm_head[0].weight.grad))
+    (of_image, of_head), (of_other_image, of_other_head) = found
+    assert not torch.allclose(of_head, of_other_head)
+    changed = [not torch.allclose(one, other) for one, other in zip(of_image, of_other_image, strict=True)]
+    assert changed == [False, True, True]
 
 
 def student_batch(model: Any) -> dict[str, Tensor]:
@@ -154,35 +199,6 @@ def test_teachers_are_asked_for_where_a_term_needs_one() -> None:
         DCLIP(create_model("petri-student", 0))
     alone = DCLIP(create_model("petri-student", 0), weights={"task": 1.0})
     backward(alone, student_batch(alone.student), ALONE, 2)
-
-
-def test_negatives_are_never_the_positive_and_prefer_the_similar() -> None:
-    torch.manual_seed(0)
-    eye = torch.eye(4)
-    text = eye.clone()
-    text[1] = eye[0]  # picture 0's likeliest mismatch
-    drawn = torch.stack([hard_negatives(eye, text, 5.0) for _ in range(200)])
-    assert not (drawn == torch.arange(4)).any()
-    # Shares of the mismatches 1, 2, 3 are e^5 : 1 : 1.
-    assert (drawn[:, 0] == 1).float().mean() > 0.95
-    for scale in (1.0, 1000.0):
-        assert not (hard_negatives(eye, eye, scale) == torch.arange(4)).any()
-    with pytest.raises(ValueError, match="at least two"):
-        hard_negatives(eye[:1], eye[:1], 1.0)
-
-
-def test_the_generator_decides_the_negatives() -> None:
-    x = torch.randn(8, 4)
-    first, again = (torch.manual_seed(7) and hard_negatives(x, x, 1.0) for _ in range(2))
-    assert torch.equal(first, again)
-
-
-def test_matching_loss_by_hand_and_its_gradient() -> None:
-    sure = torch.tensor([[0.0, math.log(3.0)]])  # 3/4 for "belongs together"
-    assert matching_loss(sure, sure).item() == pytest.approx(-(math.log(0.75) + math.log(0.25)) / 2)
-    head = nn.Linear(3, 2).double()
-    positive, negative = torch.randn(2, 3).double().requires_grad_(), torch.randn(2, 3).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda a, b: matching_loss(head(a), head(b)), (positive, negative))
 
 
 def test_cosine_distance_by_hand() -> None:

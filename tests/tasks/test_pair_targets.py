@@ -12,7 +12,7 @@ from clipdistill.data import Mixture, open_source
 from clipdistill.data.fields import Draw, Regions
 from clipdistill.errors import UserError
 from clipdistill.models import create_model
-from clipdistill.models.meta_teacher import MetaTeacher, region_inputs
+from clipdistill.models.meta_teacher import MetaTeacher
 from clipdistill.models.regions import open_provider
 from clipdistill.petri import write_world
 from clipdistill.stores.pairs import cache_pairs
@@ -45,7 +45,7 @@ def test_cached_targets_are_the_live_ones_caption_by_caption(variant: str, tmp_p
     rows = [seen_regions.row(mixture[draw.position], draw) for draw in draws]
     seen, found = {**seen_regions.collate(rows), **words.targets(batch)}, stored.targets(batch)
     with torch.no_grad():
-        expected = {"image": meta(*region_inputs(seen)), "text": seen["text"]}
+        expected = {"image": meta(*meta.inputs(seen)), "text": seen["text"]}
     for name in ("image", "text"):  # half precision on the disk
         torch.testing.assert_close(found[name], normalize(expected[name], dim=1), atol=1e-3, rtol=0)
     assert not torch.equal(found["image"][0], found["image"][2])  # one picture, two captions

@@ -40,6 +40,16 @@ class CrossAttention(nn.Module):
             self.out.weight.mul_(0.1)
             self.out.bias.zero_()
 
+    @torch.no_grad()
+    def start_as_torch(self) -> None:
+        """Draw the weights anew as `torch.nn.MultiheadAttention` starts with, the output projection at full size."""
+        width = self.out.in_features
+        for layer in (self.query, self.key, self.value):
+            # One [3 width, width] matrix there: the bound of its Glorot start is sqrt(6 / (3 + 1) width).
+            nn.init.uniform_(layer.weight, -((1.5 / width) ** 0.5), (1.5 / width) ** 0.5)
+            nn.init.zeros_(layer.bias)
+        nn.init.uniform_(self.out.weight, -(width**-0.5), width**-0.5)
+
     def forward(self, query: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
         """query [B, N, D], context [B, K, D], context_mask bool [B, K] (True = there) -> [B, N, D].
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -19,6 +20,9 @@ from clipdistill.models.region_weights import region_weights
 Attention = Literal["bidirectional", "one_way", "average", "none"]
 Variant = Literal["paper", "released"]
 CONFIG, WEIGHTS = "meta_teacher.json", "meta_teacher.safetensors"
+RELEASED = 2
+"""Stands in the configuration of released variants. Those without it attended in turn to weighted regions, which the
+released code doesn't: their weights would give other targets here."""
 
 
 class MetaTeacher(nn.Module):
@@ -32,8 +36,10 @@ class MetaTeacher(nn.Module):
         clusters: semantic clusters of the regions whose pooled embeddings are averaged: 1 (ViT-B) or 3 (ViT-L).
         rotary: rotary position embeddings in the attention (ViT-L).
         pooling_temperature: of the attention pooling.
-        variant: "paper", the target is the attended image pooling; "released", half of it and half the attended text
-            pooling, which puts the caption itself into the image's target.
+        variant: "paper", text and regions attend in turn, regions are weighed, the target is the attended regions'
+            pooling; "released", the forward pass of the released code: both attend side by side to the embeddings as
+            they are given, no region is weighed, and the target is half the regions' pooling and half the text's, which
+            puts the caption itself into the image's target. There `attention`, `clusters` and `rotary` have no choice.
         itm: a two-class head that tells pairs from mismatches (appendix E).
     """
 
@@ -54,10 +60,17 @@ class MetaTeacher(nn.Module):
         super().__init__()
         if width % heads or (width // heads) % 2:
             raise UserError(f"`heads`: {heads} heads don't share a width of {width} in even parts; choose a divisor")
+        if variant == "released" and (attention != "bidirectional" or clusters != 1 or rotary):
+            raise UserError(
+                "`variant`: the released code has attention: bidirectional, clusters: 1 and no rotary positions; leave "
+                "these out, or take variant: paper"
+            )
         self.config: dict[str, Any] = {
             "width": width, "heads": heads, "attention": attention, "clusters": clusters, "rotary": rotary,
             "pooling_temperature": pooling_temperature, "variant": variant, "itm": itm,
         }  # fmt: skip
+        if variant == "released":
+            self.config["released"] = RELEASED
         self.attention, self.clusters, self.variant = attention, clusters, variant
         self.temperature = pooling_temperature
         self.base: str | None = None  # fingerprint of the frozen CLIP it was trained on
@@ -68,6 +81,9 @@ class MetaTeacher(nn.Module):
         if attention in ("average", "none"):
             # Something must learn for a teacher to be trained at all: the LayerNorm that attention would end in.
             self.norm = nn.LayerNorm(width)
+        if variant == "released":
+            self.to_regions.start_as_torch()
+            self.to_text.start_as_torch()
         if itm:
             self.itm_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 2))
 
@@ -87,6 +103,10 @@ class MetaTeacher(nn.Module):
             regions [B, M, D] crop embeddings; region_mask bool [B, M], True = a region (at least one a sample);
             region_scores, region_areas [B, M] in [0, 1]; tokens [B, L, D], token_mask bool [B, L]; text [B, D].
         """
+        if self.variant == "released":
+            image = self.to_regions(regions, tokens, token_mask)
+            said = self.to_text(tokens, regions, region_mask)
+            return (self._pooled(image, region_mask) + self._pooled(said, token_mask)) / 2
         unit, words = normalize(regions, dim=-1), normalize(tokens, dim=-1)
         weight = region_weights(unit, region_mask, region_scores, region_areas, text)
         seen = unit * weight[..., None]
@@ -99,13 +119,25 @@ class MetaTeacher(nn.Module):
         else:
             image = self.norm(seen)
         assigned = assign_clusters(unit, region_mask, self.clusters)
-        target = pool_clusters(
+        return pool_clusters(
             image, region_mask, _mean(image, region_mask), self.temperature, self.clusters, assigned, weight
         )
+
+    def _pooled(self, attended: Tensor, mask: Tensor) -> Tensor:
+        return pool(attended, mask, _mean(attended, mask), self.temperature)
+
+    def inputs(self, found: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """What `forward` takes, in order, from features by name (`region_inputs`).
+
+        The released code leaves the start and end tokens out, and a caption of nothing else keeps its end. Its
+        embeddings have the lengths that CLIP gives them; regions come from a store of unit vectors, so tokens are made
+        unit vectors too, lest one side drown the other.
+        """
+        given = region_inputs(found)
         if self.variant == "paper":
-            return target
-        half = pool(said, token_mask, _mean(said, token_mask), self.temperature)
-        return (normalize(target, dim=-1) + normalize(half, dim=-1)) / 2
+            return given
+        *regions, tokens, mask, text = given
+        return *regions, normalize(tokens, dim=-1), _inner(mask), text
 
     def matching(self, target: Tensor) -> Tensor:
         """Logits [B, 2] of "belongs together" (column 1) for targets [B, D], as `forward` gives them."""
@@ -142,7 +174,11 @@ class MetaTeacher(nn.Module):
         folder = Path(folder)
         try:
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            base = config.pop("base", None)
+            base, released = config.pop("base", None), config.pop("released", 1)
+            if config.get("variant") == "released" and released != RELEASED:
+                raise UserError(
+                    f"{folder}: is of an earlier `variant: released`, which wasn't the released code's; train it again"
+                )
             teacher = cls(**config)
             teacher.base = base
             teacher.load_state_dict(load_file(folder / WEIGHTS))
@@ -156,6 +192,13 @@ class MetaTeacher(nn.Module):
 def _mean(tokens: Tensor, mask: Tensor) -> Tensor:
     count = mask.sum(dim=1, keepdim=True).clamp_min(1)
     return (tokens * mask[..., None]).sum(dim=1) / count
+
+
+def _inner(mask: Tensor) -> Tensor:
+    """`mask` [B, L] without each row's first and last token; a row of two or fewer keeps its last."""
+    place, count = mask.cumsum(dim=1), mask.sum(dim=1, keepdim=True)
+    inner = mask & (place > 1) & (place < count)
+    return torch.where(inner.any(dim=1, keepdim=True), inner, mask & (place == count))
 
 
 def region_inputs(found: dict[str, Tensor]) -> tuple[Tensor, ...]:

@@ -146,6 +146,7 @@ def gd(
     return torch.stack([F.mse_loss(mine, theirs) for mine, theirs in zip(found, wanted, strict=True)]).sum()
 
 
+@full_precision
 def contrastive_gradients(
     image: Tensor, text: Tensor, logit_scale: Tensor | float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def full_precision(objective: Callable[P, Tensor]) -> Callable[P, Tensor]:
+def full_precision(objective: Callable[P, R]) -> Callable[P, R]:
     """Switch autocast off inside `objective`.
 
     A logit is a cosine times a scale of up to 100: in bfloat16 its error would be about 0.2, larger than what a
@@ -23,7 +24,7 @@ def full_precision(objective: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """
 
     @functools.wraps(objective)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         first = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
         with torch.autocast(first.device.type, enabled=False):
             return objective(*args, **kwargs)

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from clipdistill.data import AugmentPlan, Mixture
 from clipdistill.errors import UserError
-from clipdistill.models.meta_teacher import MetaTeacher, region_inputs
+from clipdistill.models.meta_teacher import MetaTeacher
 from clipdistill.models.token_embeddings import token_embeddings
 from clipdistill.stores.arrays import ArraySpec
 from clipdistill.stores.facts import store_facts
@@ -82,7 +82,7 @@ def _targets(
     text, tokens, mask = token_embeddings(base, base.tokenizer(texts).to(device))
     named = {"regions": "features", "region_mask": "mask", "region_scores": "scores", "region_areas": "areas"}
     inputs = {name: torch.as_tensor(found[key]).to(device) for name, key in named.items()}
-    image = meta(*region_inputs({**inputs, "tokens": tokens.float(), "token_mask": mask, "text": text.float()}))
+    image = meta(*meta.inputs({**inputs, "tokens": tokens.float(), "token_mask": mask, "text": text.float()}))
     targets = {"image": image, "text": text.float()}
     return {name: normalize(value, dim=1).cpu().numpy() for name, value in targets.items()}
 

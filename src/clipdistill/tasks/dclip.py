@@ -25,8 +25,8 @@ class DCLIP(Task):
 
     Terms: `task`, InfoNCE against the frozen text tower; `cosine_image` and `cosine_text`, cosine to the teacher's
     targets (with the text tower frozen the latter is a constant: logged, without effect); `anchor`, cosine to the
-    original model's image embeddings, the second teacher; `itm`, matching of pairs with hard negatives. Without
-    teachers it is the paper's "no teacher" run.
+    original model's image embeddings, the second teacher; `itm`, matching of pairs with hard negatives, for each
+    picture a wrong text and for each text a wrong picture. Without teachers it is the paper's "no teacher" run.
     """
 
     METHOD = "dclip"
@@ -73,8 +73,9 @@ class DCLIP(Task):
         if self.wants("task"):
             losses["task"] = info_nce(image, text, scale)
         if self.wants("itm"):
-            other = text[hard_negatives(image, text, scale)]
-            losses["itm"] = matching_loss(self._match(image, text), self._match(image, other))
+            texts, pictures = hard_negatives(image, text, scale)
+            wrong = torch.cat([self._match(image, text[texts]), self._match(image[pictures], text)])
+            losses["itm"] = matching_loss(self._match(image, text), wrong)
         return losses
 
     def sample_losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
@@ -89,6 +90,7 @@ class DCLIP(Task):
         return losses
 
     def _match(self, image: Tensor, text: Tensor) -> Tensor:
+        """Logits [B, 2] of "belongs together" (column 1) for embeddings [B, D] of pictures and texts, row by row."""
         image, text = normalize(image, dim=-1), normalize(text, dim=-1)
         logits: Tensor = self.itm_head(torch.cat([image, text, image * text], dim=-1))
         return logits

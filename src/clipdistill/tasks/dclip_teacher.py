@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field, Regions
 from clipdistill.models import fingerprint
-from clipdistill.models.meta_teacher import Attention, MetaTeacher, Variant, region_inputs
+from clipdistill.models.meta_teacher import Attention, MetaTeacher, Variant
 from clipdistill.objectives.contrastive import info_nce
 from clipdistill.objectives.itm import hard_negatives, matching_loss
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
@@ -37,8 +37,8 @@ class DCLIPTeacherOptions(TaskOptions):
 class DCLIPTeacher(Task):
     """Symmetric InfoNCE between the targets of a batch and the captions' embeddings (DCLIP, 2025, equation 1).
 
-    `itm` adds the matching loss of appendix E: each picture's regions with a caption of another picture, drawn in
-    proportion to similarity, against its own.
+    `itm` adds the matching loss of appendix E: each picture's regions with a caption of another picture, and each
+    caption with the regions of another picture, both drawn by similarity, against the true pairs.
     """
 
     METHOD = "dclip_teacher"
@@ -67,7 +67,7 @@ class DCLIPTeacher(Task):
         """`image`: the attended embedding [B, D]; for `itm` what it was made from too."""
         seen = ("regions", "region_mask", "region_scores", "region_areas")
         found = {name: batch[name] for name in seen} | self.teachers[0].targets(batch)
-        features = {"image": self.student(*region_inputs(found)), "text": found["text"]}
+        features = {"image": self.student(*self.student.inputs(found)), "text": found["text"]}
         if self.wants("itm"):
             # Masks travel as numbers: features are joined over processes as such.
             kept = {k: v.float() if v.dtype == torch.bool else v for k, v in found.items() if k != "text"}
@@ -85,20 +85,26 @@ class DCLIPTeacher(Task):
         if self.wants("task"):
             losses["task"] = info_nce(features["image"], features["text"], scale)
         if self.wants("itm"):
-            other = hard_negatives(features["image"], features["text"], scale)
-            # What the targets are made of takes no gradient; the true pairs' targets are there, and carry theirs back.
-            made_of = {k: v.detach() for k, v in features.items() if k != "image"}
-            mismatch = {k: v[other] if k in ("tokens", "token_mask", "text") else v for k, v in made_of.items()}
-            wrong = [
-                self._negatives({k: v[at : at + ITM_ROWS] for k, v in mismatch.items()}, len(other) > ITM_ROWS)
-                for at in range(0, len(other), ITM_ROWS)
-            ]
-            losses["itm"] = matching_loss(self.student.matching(features["image"]), torch.cat(wrong))
+            texts, pictures = hard_negatives(features["image"], features["text"], scale)
+            own = torch.arange(len(texts), device=texts.device)
+            wrong = self._mismatches(features, torch.cat([own, pictures]), torch.cat([texts, own]))
+            losses["itm"] = matching_loss(self.student.matching(features["image"]), wrong)
         return losses
+
+    def _mismatches(self, features: Features, pictures: Tensor, texts: Tensor) -> Tensor:
+        """Matching logits [M, 2] of the regions of `pictures` with the captions of `texts`, a few at a time."""
+        # What the targets are made of takes no gradient; the true pairs' targets are there, and carry theirs back.
+        made_of = {k: v.detach() for k, v in features.items() if k != "image"}
+        wrong = []
+        for at in range(0, len(texts), ITM_ROWS):
+            picture, text = pictures[at : at + ITM_ROWS], texts[at : at + ITM_ROWS]
+            mismatch = {k: v[text if k in ("tokens", "token_mask", "text") else picture] for k, v in made_of.items()}
+            wrong.append(self._negatives(mismatch, len(texts) > ITM_ROWS))
+        return torch.cat(wrong)
 
     def _negatives(self, inputs: Features, again: bool) -> Tensor:
         """Matching logits of mismatched pairs; `again`: keep no activations and attend once more in backward."""
-        given = region_inputs(inputs)
+        given = self.student.inputs(inputs)
         target = checkpoint(self.student, *given, use_reentrant=False) if again else self.student(*given)
         logits: Tensor = self.student.matching(target)
         return logits
