@@ -88,7 +88,14 @@ class Chain:
             if state.spec.meta is None:
                 continue
             meta, folder = state.spec.meta, RunFolder(self.run.path / "teacher")
-            own = open_parts(teacher_recipe(recipe, meta), self.ranks, parts.data, self.base(), draw=2)
+            own = open_parts(
+                teacher_recipe(recipe, meta),
+                self.ranks,
+                parts.data,
+                self.base(),
+                draw=2,
+                where=f"teachers.{state.index}.meta.",
+            )
             fit = Fit(
                 own, folder, folder.epochs / str(meta.train.epochs), title="teacher: trained on regions and captions",
                 every_epoch=True, dry=dry_regions,

@@ -74,12 +74,15 @@ def _check_meta(recipe: Recipe, index: int, meta: MetaSpec, world_size: int) -> 
     if recipe.student.model is None:
         raise UserError("`student.model` is missing: the meta-teacher stands on a pretrained model; name one")
     try:
+        task = find_task(meta.task.method)
+    except UserError as error:
+        raise UserError(f"{where}`: {error}") from error
+    if not task.OWN_TEACHER or task.TEACHERS[0] != 1:
+        raise UserError(f"{where}.task.method`: {meta.task.method!r} trains no meta-teacher; use dclip_teacher")
+    try:
         check_training(teacher_recipe(recipe, meta), world_size)
     except UserError as error:
         raise UserError(f"{where}`: {error}") from error
-    task = find_task(meta.task.method)
-    if not task.OWN_TEACHER or task.TEACHERS[0] != 1:
-        raise UserError(f"{where}.task.method`: {meta.task.method!r} trains no meta-teacher; use dclip_teacher")
     if meta.epoch is not None and meta.run is None and meta.epoch > meta.train.epochs:
         raise UserError(f"{where}.epoch` is {meta.epoch}, and it trains for {meta.train.epochs}; lower it")
     if meta.run is not None:

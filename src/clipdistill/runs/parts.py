@@ -70,12 +70,13 @@ class Parts:
 
 
 def open_parts(
-    recipe: Recipe, ranks: Ranks, data: Data | None = None, model: Any | None = None, draw: int = 1
+    recipe: Recipe, ranks: Ranks, data: Data | None = None, model: Any | None = None, *, draw: int = 1, where: str = ""
 ) -> Parts:
     """Open models and data, write the petri world where one is asked for, and check stores against all of it.
 
     Args:
         data, model: what another training of the same run has opened already.
+        where: the part of the recipe that this training is, such as `stages.0.`, for errors.
 
     Raises:
         UserError: anything missing or mismatched, in one line.
@@ -89,12 +90,14 @@ def open_parts(
         model = (
             kind.open(recipe.student, ranks.device) if frozen else kind.new(recipe.student, recipe.seed, ranks.device)
         )
+    task.check_start(model)
     teachers = open_teachers(recipe, model)
     if data is None:
         data = open_data(recipe, ranks)
     if recipe.train.batch_size > len(data.mixture):
         raise UserError(
-            f"`train.batch_size` is {recipe.train.batch_size} and the data has {len(data.mixture)} samples; lower it"
+            f"`{where}train.batch_size` is {recipe.train.batch_size} and the data has {len(data.mixture)} samples; "
+            "lower it"
         )
     plan = augment_plan(recipe)
     for state in teachers:

@@ -87,6 +87,10 @@ class Task(nn.Module):
         """Make what trains besides the student, and freeze of the student what doesn't train."""
 
     @classmethod
+    def check_start(cls, model: Any) -> None:
+        """Raise a UserError when training can't start from a model of this architecture."""
+
+    @classmethod
     def make_student(
         cls, model: Any, weights: Mapping[str, float] | None = None, options: Mapping[str, Any] | None = None
     ) -> Any:

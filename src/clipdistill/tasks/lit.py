@@ -35,14 +35,18 @@ class LockedTuning(Contrastive):
     Options = LockedTuningOptions  # type: ignore[assignment]  # no hard negatives: captions are tower features
 
     @classmethod
-    def make_student(
-        cls, model: Any, weights: Mapping[str, float] | None = None, options: Mapping[str, Any] | None = None
-    ) -> Any:
-        """The joined model with its towers locked; UserError for a model without towers of its own."""
+    def check_start(cls, model: Any) -> None:
+        """Only a joined model has towers of its own."""
         if not isinstance(model, JoinedEncoder):
             raise UserError(
                 "`task.method=lit` trains a joined model; give `student.image_tower` and `student.text_tower`"
             )
+
+    @classmethod
+    def make_student(
+        cls, model: Any, weights: Mapping[str, float] | None = None, options: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The joined model with its towers locked."""
         model.lock_towers()
         return model
 

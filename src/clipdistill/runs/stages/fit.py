@@ -19,6 +19,7 @@ from clipdistill.kinds import kind_of, open_trained
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts
 from clipdistill.runs.stages.base import Forecast, Stage
+from clipdistill.tasks import Task
 
 Dry = Callable[[Parts], Any]
 
@@ -46,6 +47,8 @@ class Fit(Stage):
         self.parts, self.folder, self.result = parts, folder, result
         self.title, self.start, self.every_epoch, self._dry = title, start, every_epoch, dry
         self.student: Any = None
+        self.dry_task: Task | None = None
+        self.dry_batch: dict[str, Any] = {}
         self.flops = 0.0
 
     def done(self) -> bool:

@@ -54,7 +54,10 @@ class Targets(Stage):
         captions, width = caption_count(self.parts), int(self.base.embed_dim)
         if (self.folder / "targets" / "store.json").is_file():
             return Forecast("its targets")
+        if self.fit.dry_task is None:  # another run trained the teacher
+            self.fit.forecast()
         task, batch = self.fit.dry_task, self.fit.dry_batch
+        assert task is not None
         device = self.parts.ranks.device
         moved = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
         with no_trace(task, device), torch.no_grad():
