@@ -201,7 +201,7 @@ def _teacher_pair(teacher_image: Tensor, teacher_text: Tensor, student: Tensor) 
 
 
 def _kl_rows(
-    start: int,
+    _start: int,
     anchor: Tensor,
     taught_anchor: Tensor,
     contrast: Tensor,
