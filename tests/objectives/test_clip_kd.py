@@ -82,10 +82,10 @@ def test_fd_by_hand_is_the_mean_over_batch_and_dimension() -> None:
     student = torch.tensor([[3.0, 4.0], [0.0, 2.0]], dtype=torch.float64)
     teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
     # unit (0.6, 0.8) against (1, 0): 0.16 + 0.64; the second row agrees; over 2 rows x 2 dimensions
-    assert fd(student, teacher).item() == pytest.approx(0.8 / 4, abs=1e-12)
+    assert fd(student, teacher).mean().item() == pytest.approx(0.8 / 4, abs=1e-12)
     image, teacher = features(5, 4, seed=1), features(5, 4, seed=2)
     cosine = F.cosine_similarity(image, teacher).mean().item()
-    assert mfd(image, teacher).item() == pytest.approx((2 - 2 * cosine) / 4, abs=1e-12)
+    assert mfd(image, teacher).mean().item() == pytest.approx((2 - 2 * cosine) / 4, abs=1e-12)
 
 
 def test_icl_by_hand() -> None:
@@ -177,7 +177,7 @@ CASES = {
     "icl": lambda i, t, s, ti, tt, **k: icl(i, t, ti, tt, s, **k),
     "afd": lambda i, t, s, ti, tt, **k: afd(i, t, ti, tt, torch.sin, torch.cos, s, **k),
     "gd": lambda i, t, s, ti, tt: gd(i, t, s, ti, tt, 9.0),
-    "fd": lambda i, t, s, ti, tt: fd(i, ti) + fd(t, tt) + 0 * s,
+    "fd": lambda i, t, s, ti, tt: (fd(i, ti) + fd(t, tt)).mean() + 0 * s,
 }
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clipdistill.objectives.score_distillation import draw_steps_and_noise, feature_regression, sds_loss, step_weights
+from clipdistill.objectives.score_distillation import (
+    draw_steps_and_noise,
+    feature_regression,
+    sds_loss,
+    step_range,
+    step_weights,
+)
 
 ALPHAS = torch.linspace(0.99, 0.05, 10, dtype=torch.float64)
 SHAPE = (2, 3, 3)
@@ -28,7 +34,7 @@ def problem(draws: int = 2):
 @pytest.mark.parametrize("weighting", ["none", "snr"])
 def test_value_and_gradient_on_a_linear_denoiser(reading: str, weighting: str) -> None:
     latents, condition, matrix, denoise, t, noise = problem()
-    loss = sds_loss(latents, condition, denoise, ALPHAS, t, noise, reading=reading, weighting=weighting)
+    loss = sds_loss(latents, condition, denoise, ALPHAS, t, noise, reading=reading, weighting=weighting).mean()
     loss.backward()
     value, gradient = 0.0, torch.zeros(4, 18, dtype=torch.float64)
     for draw in range(2):
@@ -50,7 +56,7 @@ def test_read_literally_the_noise_is_a_constant_that_shrinks_the_output() -> Non
     noise = torch.randn(4000, *SHAPE, dtype=torch.float64)
     both = torch.stack([noise, -noise]).unsqueeze(2).expand(-1, -1, 4, *SHAPE).flatten(0, 1)
     t = torch.zeros(len(both), 4, dtype=torch.int64)
-    sds_loss(latents, condition, denoise, ALPHAS, t, both, reading="literal").backward()
+    sds_loss(latents, condition, denoise, ALPHAS, t, both, reading="literal").mean().backward()
     again = latents.detach().clone().requires_grad_()
     denoise(again, t[0], condition).square().flatten(1).sum(1).mean().backward()
     torch.testing.assert_close(latents.grad, again.grad)
@@ -58,8 +64,8 @@ def test_read_literally_the_noise_is_a_constant_that_shrinks_the_output() -> Non
 
 def test_without_the_jacobian_the_gradient_is_dreamfusions() -> None:
     latents, condition, _, denoise, t, noise = problem(draws=1)
-    full = sds_loss(latents, condition, denoise, ALPHAS, t, noise)
-    short = sds_loss(latents, condition, denoise, ALPHAS, t, noise, jacobian=False)
+    full = sds_loss(latents, condition, denoise, ALPHAS, t, noise).mean()
+    short = sds_loss(latents, condition, denoise, ALPHAS, t, noise, jacobian=False).mean()
     assert short.item() == pytest.approx(full.item(), rel=1e-12)
     short.backward()
     a = ALPHAS[t[0]].view(-1, 1, 1, 1)
@@ -70,8 +76,8 @@ def test_without_the_jacobian_the_gradient_is_dreamfusions() -> None:
 
 def test_mean_is_the_sum_over_the_elements() -> None:
     latents, condition, _, denoise, t, noise = problem()
-    total = sds_loss(latents, condition, denoise, ALPHAS, t, noise)
-    mean = sds_loss(latents, condition, denoise, ALPHAS, t, noise, reduction="mean")
+    total = sds_loss(latents, condition, denoise, ALPHAS, t, noise).mean()
+    mean = sds_loss(latents, condition, denoise, ALPHAS, t, noise, reduction="mean").mean()
     assert total.item() == pytest.approx(18 * mean.item(), rel=1e-12)
 
 
@@ -80,7 +86,17 @@ def test_weights_by_hand() -> None:
     assert step_weights(share, "none").tolist() == [1, 1, 1]
     assert step_weights(share, "noise").tolist() == pytest.approx([0.5, 0.1, 1])
     assert step_weights(share, "snr").tolist() == pytest.approx([1, 9, 0])
-    assert step_weights(share[:2], "min_snr").tolist() == pytest.approx([1, 5 / 9])
+    assert step_weights(share, "min_snr").tolist() == pytest.approx([1, 5 / 9, 1])
+
+
+@pytest.mark.parametrize(
+    ("steps", "low", "high"), [(50, 0.14, 0.58), (100, 0.29, 0.57), (100, 0.07, 0.56), (50, 0.28, 0.98), (1000, 0, 1)]
+)
+def test_shares_of_the_steps_are_whole_steps_where_they_should_be(steps: int, low: float, high: float) -> None:
+    """0.29 * 100 is 28.999999999999996 and 0.07 * 100 is 7.000000000000001: neither may move the range by a step."""
+    assert step_range((low, high), steps) == (round(low * steps), round(high * steps))
+    assert step_range((0.123, 0.456), 100) == (12, 46)
+    assert step_range((0.999, 1.0), 10) == (9, 10)
 
 
 def test_draws_belong_to_the_sample_and_fill_the_range() -> None:
@@ -96,7 +112,7 @@ def test_draws_belong_to_the_sample_and_fill_the_range() -> None:
 
 def test_feature_regression_by_hand() -> None:
     predicted, target = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [3.0, 4.0]])
-    assert feature_regression(predicted, target).item() == pytest.approx((5 + 25) / 2)
+    assert feature_regression(predicted, target).mean().item() == pytest.approx((5 + 25) / 2)
 
 
 def test_noise_levels_can_be_drawn_logit_normally_within_their_range() -> None:

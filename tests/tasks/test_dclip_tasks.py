@@ -177,4 +177,18 @@ def test_matching_loss_by_hand_and_its_gradient() -> None:
 
 def test_cosine_distance_by_hand() -> None:
     student, target = torch.tensor([[3.0, 0.0], [0.0, 2.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    assert cosine_distance(student, target).item() == pytest.approx(0.5)
+    assert cosine_distance(student, target).mean().item() == pytest.approx(0.5)
+
+
+def test_cosine_distance_near_convergence_keeps_its_gradient_under_autocast() -> None:
+    """In bfloat16 the gradient of 1 - cos was a quarter off there."""
+    torch.manual_seed(0)
+    target = torch.randn(4, 64)
+    near = (target + 0.02 * torch.randn(4, 64)).requires_grad_()
+    cosine_distance(near, target).mean().backward()
+    expected, near.grad = near.grad, None
+    with torch.autocast("cpu", torch.bfloat16):
+        cosine_distance(near, target).mean().backward()
+    torch.testing.assert_close(near.grad, expected)
+    half = near.detach().bfloat16().requires_grad_()
+    assert cosine_distance(half, target.bfloat16()).dtype == torch.float32

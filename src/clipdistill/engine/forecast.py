@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.gradient_cache import backward, frozen_statistics
+from clipdistill.engine.micro_batches import batch_size, moved, split
 from clipdistill.engine.throughput import peak_memory
 from clipdistill.models.measures import counted_flops
 from clipdistill.recipe import TrainSpec
@@ -44,7 +46,7 @@ def time_step(
     autocast = partial(torch.autocast, ranks.device.type, torch.bfloat16, enabled=settings.precision == "bf16")
     local = settings.batch_size // ranks.world_size
     micro = settings.micro_batch if settings.micro_batch and settings.micro_batch < local else None
-    batch = {k: v.to(ranks.device) for k, v in batch.items() if isinstance(v, Tensor)}
+    batch = moved(batch, ranks.device)
     best = float("inf")
     with no_trace(task, ranks.device):
         for _ in range(repeats):
@@ -62,7 +64,7 @@ def time_step(
 
 def forward_flops(task: Task, batch: Mapping[str, Any], ranks: Ranks, pairs: int = 8) -> float:
     """Forward FLOPs a pair that a step really spends on the student: towers whose features are kept cost nothing."""
-    part = {k: v[:pairs].to(ranks.device) for k, v in batch.items() if isinstance(v, Tensor)}
+    part = moved(split(batch, math.gcd(pairs, batch_size(batch)))[0], ranks.device)
     with no_trace(task, ranks.device), torch.no_grad():
         task.forward_once(part)  # what a locked tower keeps is kept after this
         with counted_flops() as counter:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from clipdistill.engine.distributed import Ranks
+from clipdistill.engine.micro_batches import batch_size, split
 from clipdistill.engine.rng import device_states, restore_device_states
 from clipdistill.tasks.base import Features, Task
 
@@ -29,51 +30,81 @@ def backward(
     """Add the gradient of the weighted losses to the parameters' `.grad`; average over ranks afterwards.
 
     Args:
-        batch: this rank's part of the batch: tensors with the batch as first axis (others are left alone).
+        batch: this rank's part of the batch; see `micro_batches.split` for what it may hold.
         micro_batch: samples encoded at once; None = all of them.
 
     Returns:
-        The unweighted terms, detached: batch terms over the gathered batch, sample terms averaged over this rank's.
+        The unweighted terms, detached: batch terms over the gathered batch, sample terms as this rank's share of the
+        (weighted) mean over the whole batch, so that their average over ranks is that mean.
     """
     chunks = split(batch, micro_batch)
     replay = len(chunks) > 1
     encoded: list[Features] = []
     states: list[list[Tensor]] = []
     targets: list[Features] = []
+    weights: list[dict[str, Tensor]] = []
     for chunk in chunks:
         with autocast():
             targets.append(task.targets(chunk))
             states.append(device_states() if replay else [])
             with torch.no_grad() if replay else nullcontext(), frozen_statistics(task) if replay else nullcontext():
                 encoded.append(task.encode(chunk))
+            with torch.no_grad():
+                weights.append(task.sample_weights({**encoded[-1], **targets[-1]}, chunk))
+    # Both before the replay: a term's mean over the whole batch needs the sum of all weights, and the batch terms may
+    # draw, so the state to go on with is the one after them.
+    sums = _sums(weights, ranks)
+    terms, gradients = _batch_terms(task, encoded, targets, ranks)
     end_state = device_states() if replay else []
 
-    share = 1 / len(chunks)
-    terms, gradients = _batch_terms(task, encoded, targets, ranks)
     for index, chunk in enumerate(chunks):
         with autocast():
             if replay:
                 restore_device_states(states[index])
                 encoded[index] = task.encode(chunk)
             features = encoded[index]
-            sample_terms = task.sample_losses({**features, **targets[index]}, chunk)
+            sample_terms = {
+                name: _share(name, values, weights[index].get(name), sums.get(name), len(chunks), ranks, chunk)
+                for name, values in task.sample_losses({**features, **targets[index]}, chunk).items()
+            }
             # The rank's slice of the gradient is one of world_size parts of a sum, and ranks are averaged later.
             surrogate = [
                 (features[name] * gradient).sum() * ranks.world_size
                 for name, gradient in _chunk_of(gradients, index, len(chunks)).items()
                 if features[name].requires_grad
             ]
-            surrogate += [task.weights[name] * value * share for name, value in sample_terms.items()]
+            surrogate += [task.weights[name] * value for name, value in sample_terms.items()]
         if surrogate:
             torch.stack(
                 [value.float() if value.dtype != torch.float64 else value for value in surrogate]
             ).sum().backward()
         for name, value in sample_terms.items():
-            terms[name] = terms.get(name, 0) + value.detach() * share
+            terms[name] = terms.get(name, 0) + value.detach()
         encoded[index] = {}
     if replay:
         restore_device_states(end_state)
     return terms
+
+
+def _sums(weights: list[dict[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
+    """For each weighted term the sum of its weights over micro-batches and ranks."""
+    names = list(weights[0])
+    if not names:
+        return {}
+    local = torch.stack([torch.stack([chunk[name].double().sum() for chunk in weights]).sum() for name in names])
+    return dict(zip(names, ranks.mean(local) * ranks.world_size, strict=True))
+
+
+def _share(
+    name: str, values: Tensor, weight: Tensor | None, total: Tensor | None, chunks: int, ranks: Ranks, chunk: Any
+) -> Tensor:
+    """A micro-batch's part of the mean of a sample term over the whole batch, ranks averaged later."""
+    if values.ndim != 1 or len(values) != batch_size(chunk):
+        raise ValueError(f"`{name}`: sample_losses must give one number a sample, not {tuple(values.shape)}")
+    if weight is None or total is None:
+        return values.mean() / chunks
+    # All weights 0: nothing is wanted of this batch, so the term is 0 and not 0 / 0.
+    return (weight * values).sum() * (ranks.world_size / total.clamp_min(torch.finfo(torch.float32).tiny)).to(values)
 
 
 def _batch_terms(
@@ -82,11 +113,14 @@ def _batch_terms(
     """Values of the batch terms, and their weighted gradients at this rank's features."""
     leaves: Features = {}
     gathered: Features = {}
-    for name in encoded[0]:
-        whole = ranks.gather(_upcast(torch.cat([chunk[name].detach() for chunk in encoded])))
-        gathered[name] = leaves[name] = whole.requires_grad_(whole.is_floating_point())
-    for name in targets[0]:
-        gathered[name] = ranks.gather(_upcast(torch.cat([chunk[name] for chunk in targets])))
+    for parts, leaf in ((encoded, True), (targets, False)):
+        for name in filter(task.gathers, parts[0]):
+            if not all(isinstance(part[name], Tensor) for part in parts):
+                raise TypeError(f"feature `{name}` isn't a tensor, and only tensors are gathered; see Task.gathers")
+            whole = ranks.gather(_upcast(torch.cat([part[name].detach() if leaf else part[name] for part in parts])))
+            gathered[name] = whole
+            if leaf:
+                leaves[name] = whole.requires_grad_(whole.is_floating_point())
     # Losses are computed in full precision: outside autocast, on features of at least 32 bits.
     losses = task.batch_losses(gathered)
     if not losses:
@@ -106,22 +140,6 @@ def _upcast(values: Tensor) -> Tensor:
 
 def _chunk_of(gradients: Features, index: int, count: int) -> Features:
     return {name: gradient.chunk(count)[index] for name, gradient in gradients.items()}
-
-
-def split(batch: Mapping[str, Any], micro_batch: int | None) -> list[dict[str, Any]]:
-    """Cut the tensors of a batch into micro-batches of equal size.
-
-    Raises:
-        ValueError: the batch can't be cut into equal parts of that size.
-    """
-    size = next(len(value) for value in batch.values() if isinstance(value, Tensor))
-    step = micro_batch or size
-    if size % step:
-        raise ValueError(f"a batch of {size} can't be cut into micro-batches of {step}")
-    return [
-        {name: value[start : start + step] for name, value in batch.items() if isinstance(value, Tensor)}
-        for start in range(0, size, step)
-    ]
 
 
 @contextmanager

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from clipdistill.engine.checkpoint import load_latest, save_checkpoint
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.gradient_cache import backward
+from clipdistill.engine.micro_batches import REPORT, moved
 from clipdistill.engine.optimizer import Average, learning_rate, make_optimizer, set_learning_rate
 from clipdistill.engine.rng import all_states, restore_all_states
 from clipdistill.engine.throughput import Throughput, matmul_peak
@@ -106,7 +106,7 @@ class Trainer:
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value
                 throughput.count(settings.batch_size)
-                self.note_bad(batch.get("bad", ()))
+                self.note_bad(batch.get(REPORT, ()))
                 last = self.step == self.total_steps
                 if self.step % settings.log_every == 0 or last:
                     count = (
@@ -141,9 +141,7 @@ class Trainer:
 
     def train_step(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """One optimizer step; returns `loss`, `loss/<term>`, `lr` and `grad_norm`."""
-        batch = {
-            k: v.to(self.ranks.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()
-        }
+        batch = moved(batch, self.ranks.device)
         settings = self.settings
         rate = learning_rate(self.step, self.total_steps, settings)
         set_learning_rate(self.optimizer, rate)

@@ -59,10 +59,10 @@ def crd(
 
 @full_precision
 def fd(student: Tensor, teacher: Tensor) -> Tensor:
-    """Feature distillation of one modality: squared distance of normalised features, mean over batch AND dimension.
+    """Feature distillation of one modality, [B]: squared distance of normalised features, mean over the dimension.
 
-    CLIP-KD's weight of 2000 belongs to this mean over dimensions; the task adds the image's and the text's. Equals
-    (2 - 2 cosine) / D.
+    CLIP-KD's weight of 2000 belongs to this mean over dimensions; the task adds the image's and the text's, and the
+    mean over the batch is the engine's. Equals (2 - 2 cosine) / D.
 
     Args:
         student, teacher: [B, D]; project the student's first when the widths differ.
@@ -71,11 +71,11 @@ def fd(student: Tensor, teacher: Tensor) -> Tensor:
     """
     student, teacher = unit(student, "student"), unit(teacher.detach(), "teacher").to(student)
     same_shape(student, teacher, "student", "teacher")
-    return F.mse_loss(student, teacher)
+    return F.mse_loss(student, teacher, reduction="none").mean(dim=1)
 
 
 def mfd(masked_student: Tensor, teacher: Tensor) -> Tensor:
-    """Masked feature distillation: `fd` where the student saw a masked image and the teacher the whole one.
+    """Masked feature distillation, [B]: `fd` where the student saw a masked image and the teacher the whole one.
 
     Args:
         masked_student: [B, D], the student's features of `mask_patches(pixels, ...)`.  teacher: [B, D].

@@ -5,6 +5,7 @@ torch only: the denoiser is a callable, so that a linear stand-in can take its p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -42,8 +43,7 @@ def draw_steps_and_noise(
     Returns:
         t int64 [draws, B] and noise float32 [draws, B, *shape], on the device of `seeds`.
     """
-    low = min(int(t_range[0] * steps), steps - 1)
-    high = max(low + 1, min(steps, -int(-t_range[1] * steps // 1)))
+    low, high = step_range(t_range, steps)
     times, noises = [], []
     for seed in seeds.tolist():
         generator = torch.Generator().manual_seed(seed)
@@ -56,18 +56,27 @@ def draw_steps_and_noise(
     return torch.stack(times, 1).to(seeds.device), torch.stack(noises, 1).to(seeds.device)
 
 
+def step_range(t_range: tuple[float, float], steps: int) -> tuple[int, int]:
+    """[low, high) of the steps in a share of them: [floor(low T), ceil(high T)), at least one step.
+
+    Products are rounded first: 0.29 * 100 is 28.999999999999996, and its floor shall be 29.
+    """
+    low = min(math.floor(round(t_range[0] * steps, 6)), steps - 1)
+    return low, max(low + 1, min(steps, math.ceil(round(t_range[1] * steps, 6))))
+
+
 def step_weights(share: Tensor, weighting: Weighting) -> Tensor:
     """w(t) at signal shares `share` = alpha-bar of any shape, relative to the plain loss on epsilon.
 
     `none`: 1. `noise`: 1 - alpha-bar (DreamFusion, 2022). `snr`: alpha-bar / (1 - alpha-bar). `min_snr`:
-    min(SNR, 5) / SNR (Min-SNR, 2023).
+    min(SNR, 5) / SNR (Min-SNR, 2023), whose limit at alpha-bar 0 is 1.
     """
     if weighting == "none":
         return torch.ones_like(share)
     if weighting == "noise":
         return 1 - share
     snr = share / (1 - share).clamp(min=1e-12)
-    return snr if weighting == "snr" else snr.clamp(max=5) / snr.clamp(min=1e-12)
+    return snr if weighting == "snr" else 5 / snr.clamp(min=5)
 
 
 def sds_loss(
@@ -95,10 +104,10 @@ def sds_loss(
             same value, the gradient costs no backward pass.
 
     Returns:
-        The mean over samples and draws, a scalar.
+        [B]: for each sample the mean over draws.
     """
     latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
-    total = latents.new_zeros(())
+    total = latents.new_zeros(len(latents))
     for times, eps in zip(t, noise, strict=True):
         share = alphas_cumprod.to(latents.device)[times].to(latents.dtype).view(-1, *[1] * (latents.ndim - 1))
         eps = eps.to(latents.dtype)
@@ -108,11 +117,11 @@ def sds_loss(
         # Without the Jacobian: the value of error^2 with the gradient of 2 * error * x_t.
         squares = error.square() if jacobian else error.square() + 2 * error * (given - given.detach())
         each = (step_weights(share, weighting) * squares).flatten(1)
-        total = total + (each.sum(1) if reduction == "sum" else each.mean(1)).mean()
+        total = total + (each.sum(1) if reduction == "sum" else each.mean(1))
     return total / len(t)
 
 
 def feature_regression(predicted: Tensor, target: Tensor) -> Tensor:
-    """||h_w(f(x)) - I(x, c)||^2 over the width, averaged over the samples (SDS-CLIP, equation 6): [B, D] each."""
+    """||h_w(f(x)) - I(x, c)||^2 over the width, [B] (SDS-CLIP, equation 6): [B, D] each."""
     wide = torch.promote_types(predicted.dtype, torch.float32)
-    return (predicted.to(wide) - target.to(wide)).square().sum(-1).mean()
+    return (predicted.to(wide) - target.to(wide)).square().sum(-1)

@@ -41,8 +41,8 @@ class Task(nn.Module):
 
     A subclass names its terms in `TERMS` (name -> default weight; 0 = off unless a recipe asks), reads the batch in
     `encode` and `targets`, and returns named, unweighted losses from `batch_losses` (terms that compare the samples
-    of the whole gathered batch) and `sample_losses` (terms that see one sample at a time, averaged over the samples
-    given). The Trainer sums weight * term.
+    of the whole gathered batch) and `sample_losses` (terms that see one sample at a time, a number a sample). The
+    Trainer averages these and sums weight * term.
 
     Teachers are not submodules: they are never in `train()` mode, in the optimizer or in a checkpoint.
     """
@@ -141,8 +141,24 @@ class Task(nn.Module):
         return {}
 
     def sample_losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
-        """Terms over single samples, each the mean over the samples of this micro-batch."""
+        """Terms over single samples, [B] each; the engine takes the mean over the whole batch.
+
+        A term that is gated sample by sample (CLIP-TD's) multiplies its values; one that is a mean over some samples
+        only, or over parts of which samples have different numbers (masked words), says so in `sample_weights`.
+        """
         return {}
+
+    def sample_weights(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        """For each sample term that isn't a plain mean: weights [B] of at least 0.
+
+        The term is then sum(weight * value) / sum(weight) over the whole batch, whatever the micro-batch and the number
+        of processes. Asked for once, before the replay and without gradients; it draws no random numbers.
+        """
+        return {}
+
+    def gathers(self, name: str) -> bool:
+        """Whether `batch_losses` reads the feature or target `name`; what it doesn't isn't exchanged over ranks."""
+        return True
 
     def after_step(self) -> None:
         """Called after each optimizer step."""

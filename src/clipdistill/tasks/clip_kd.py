@@ -90,6 +90,10 @@ class ClipKD(Contrastive):
             features["masked_image"] = self.student.encode_image(masked)
         return features
 
+    def gathers(self, name: str) -> bool:
+        """All but the masked picture's embedding, which has a target of its own."""
+        return name != "masked_image"
+
     def batch_losses(self, features: Features) -> dict[str, Tensor]:
         """Terms that compare the samples of the batch with one another."""
         losses = super().batch_losses(features)

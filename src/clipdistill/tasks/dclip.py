@@ -69,6 +69,10 @@ class DCLIP(Task):
             text = self.student.encode_text(batch["text/student"])
         return {"image": self.student.encode_image(batch["image/student"]), "text": text}
 
+    def gathers(self, name: str) -> bool:
+        """The student's embeddings: targets are met sample by sample."""
+        return name in ("image", "text")
+
     def batch_losses(self, features: Features) -> dict[str, Tensor]:
         """`task` and `itm` over the whole batch."""
         image, text, own = features["image"], features["text"], self.settings.temperature

@@ -80,8 +80,12 @@ class DiffusionTraining(Task):
         tokens = batch["text/student"]
         return {"seed": torch.randint(SEEDS, (len(tokens),)).to(tokens.device)}
 
+    def gathers(self, name: str) -> bool:
+        """Nothing: no term compares samples."""
+        return False
+
     def sample_losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
-        """`denoising`: the mean over the micro-batch."""
+        """`denoising`, [B]."""
         model, seeds = self.student, features["seed"]
         tokens = batch["text/student"]
         empty = model.tokenizer([""]).to(tokens.device)
@@ -99,7 +103,7 @@ class DiffusionTraining(Task):
             weight = torch.ones_like(share) if self.settings.weighting == "none" else share * _min_snr(share)
         else:
             weight = step_weights(share, self.settings.weighting)
-        return {"denoising": (weight.to(error.dtype) * error).mean()}
+        return {"denoising": weight.to(error.dtype) * error}
 
 
 def _min_snr(share: Tensor) -> Tensor:

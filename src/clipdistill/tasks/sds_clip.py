@@ -142,9 +142,18 @@ class SDSCLIP(Contrastive):
         if self.wants("sds"):
             text = batch[f"text/{self.teachers[0].role}"]
             found["sds_seed"] = torch.randint(SEEDS, (len(text),)).to(text.device)
+            if self.settings.sds_fraction < 1:
+                found["sds_chosen"] = self._chosen(found["sds_seed"])
         if self.wants("features"):
             found["unet_features"] = self._unet_features(batch)
         return found
+
+    def _chosen(self, seeds: Tensor) -> Tensor:
+        """float32 [B]: 1 for the share of a micro-batch that the UNet sees, at least one picture."""
+        # The seeds are uniform and independent, so the smallest few are a random share. Their order is in the high
+        # bits; torch's generator starts from the low 32, so the choice says nothing of the draws.
+        rows = seeds.argsort()[: max(1, round(self.settings.sds_fraction * len(seeds)))]
+        return torch.zeros(len(seeds), device=seeds.device).index_fill_(0, rows, 1.0)
 
     @torch.no_grad()
     def _unet_features(self, batch: Batch) -> Tensor:
@@ -156,8 +165,12 @@ class SDSCLIP(Contrastive):
         features: Tensor = teacher.features(given, t, teacher.encode_tokens(batch[f"text/{teacher.role}"]))
         return features
 
+    def gathers(self, name: str) -> bool:
+        """What the contrastive loss reads."""
+        return name in ("image", "text", "negative", "has_negative")
+
     def sample_losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
-        """`sds` and `features`, each the mean over (its share of) the micro-batch."""
+        """`sds` and `features`, [B] each; `sds` is 0 for the pictures that the UNet wasn't shown."""
         losses: dict[str, Tensor] = {}
         if self.wants("sds"):
             losses["sds"] = self._sds(features, batch)
@@ -165,25 +178,27 @@ class SDSCLIP(Contrastive):
             losses["features"] = feature_regression(self.h_f(self._given(features["image"])), features["unet_features"])
         return losses
 
+    def sample_weights(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        """With `sds_fraction` the mean of `sds` is over the pictures that the UNet saw."""
+        return {"sds": features["sds_chosen"]} if "sds_chosen" in features else {}
+
     def _sds(self, features: Features, batch: Batch) -> Tensor:
         teacher, settings = self.teachers[0], self.settings
-        seeds, image = features["sds_seed"], features["image"]
-        if settings.sds_fraction < 1:
-            # The seeds are uniform and independent, so the smallest few are a random share. Their order is in the high
-            # bits; torch's generator starts from the low 32, so the choice says nothing of the draws.
-            chosen = seeds.argsort()[: max(1, round(settings.sds_fraction * len(seeds)))].sort().values
-        else:
-            chosen = torch.arange(len(seeds), device=seeds.device)
+        seeds, image, tokens = features["sds_seed"], features["image"], batch[f"text/{self.teachers[0].role}"]
+        rows = None
+        if "sds_chosen" in features:
+            rows = features["sds_chosen"].nonzero().squeeze(1)
+            seeds, image, tokens = seeds[rows], image[rows], tokens[rows]
         t, noise = draw_steps_and_noise(
-            seeds[chosen], teacher.latent_shape, teacher.steps, settings.t_range, settings.draws, settings.t_logit_mean
+            seeds, teacher.latent_shape, teacher.steps, settings.t_range, settings.draws, settings.t_logit_mean
         )
-        condition = teacher.encode_tokens(batch[f"text/{teacher.role}"][chosen])
-        latents = self.h_w(self._given(image[chosen])).view(-1, *teacher.latent_shape)
-        return sds_loss(
-            latents, condition, teacher.predict_noise,
+        latents = self.h_w(self._given(image)).view(-1, *teacher.latent_shape)
+        losses = sds_loss(
+            latents, teacher.encode_tokens(tokens), teacher.predict_noise,
             teacher.alphas_cumprod, t, noise, reading=settings.reading, weighting=settings.weighting,
             reduction=settings.reduction, jacobian=settings.jacobian,
         )  # fmt: skip
+        return losses if rows is None else losses.new_zeros(len(features["image"])).index_put((rows,), losses)
 
     def _given(self, image: Tensor) -> Tensor:
         return nn.functional.normalize(image, dim=-1) if self.settings.embedding == "normalised" else image
