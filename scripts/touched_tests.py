@@ -2,11 +2,11 @@
 
     python scripts/touched_tests.py [BASE]
 
-Changed is what differs from BASE, committed or not, and what is new. Without BASE it is what isn't committed yet or, when
-everything is, what was since this branch left `main`. A changed module touches the test files that import it by its
-name, or through a package that only passes its names on. A changed helper of tests touches the files that import it, a
-`conftest.py` its folder's, a page the documentation's tests. Runs from end to end take minutes: they are touched by a
-change of their own alone. Where nothing is touched, a small set is printed.
+Changed is what differs from BASE, committed or not, and what is new. Without BASE it is what isn't committed yet, or
+else what was since this branch left `main`. A changed module touches the test files that import it: by its name, or
+through a package that only passes its names on. A changed helper of tests touches the files that import it, a
+`conftest.py` its folder's, a page the documentation's tests. Runs from end to end take minutes: they are touched by
+a change of their own alone. Where nothing is touched, a small set is printed.
 """
 
 from __future__ import annotations

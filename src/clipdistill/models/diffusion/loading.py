@@ -83,11 +83,13 @@ def _part(part: str, folder: Path, dtype: torch.dtype) -> Any:
     try:
         if part == "tokenizer":
             return transformers.CLIPTokenizer.from_pretrained(folder)
-        if part == "text_encoder":
-            model, found = transformers.CLIPTextModel.from_pretrained(folder, dtype=dtype, output_loading_info=True)
-        else:
-            kind: Any = diffusers.UNet2DConditionModel if part == "unet" else diffusers.AutoencoderKL
-            model, found = kind.from_pretrained(folder, torch_dtype=dtype, output_loading_info=True)
+        kind: Any
+        kind, word = {
+            "unet": (diffusers.UNet2DConditionModel, "torch_dtype"),
+            "vae": (diffusers.AutoencoderKL, "torch_dtype"),
+            "text_encoder": (transformers.CLIPTextModel, "dtype"),
+        }[part]
+        model, found = kind.from_pretrained(folder, output_loading_info=True, **{word: dtype})
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         why = (lines[0] if lines else type(error).__name__)[:200]
