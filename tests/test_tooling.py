@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -63,6 +65,21 @@ def test_another_version_is_never_taken_for_the_one_that_was_asked_for(tmp_path:
     assert found.returncode == 1 and "no Python 3.10 with venv" in found.stderr and found.stdout == ""
     found = find_python(tmp_path, "3.10", PYTHON=sys.executable)
     assert found.returncode == 1 and "isn't a Python 3.10" in found.stderr
+
+
+@pytest.mark.parametrize(("status", "last"), [(0, "ci: passed: {}; failed: none"), (2, "ci: passed: none; failed: {}")])
+def test_ci_says_what_it_ran_and_what_not(tmp_path: Path, status: int, last: str) -> None:
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    make = executable(tmp_path / "bin" / "make", f'echo "make $*"; exit {status}')
+    setting = {**os.environ, "PATH": f"{make.parent}:{os.environ['PATH']}", "PYTHON": sys.executable}
+    done = subprocess.run(["bash", tmp_path / ".ci" / "run"], env=setting, capture_output=True, text=True)
+    full = platform.python_version()
+    other = {"3.11": "3.12", "3.12": "3.11"}[VERSION]
+    assert sorted(done.stdout.splitlines()) == sorted([
+        f"ci: Python {full}: make test", f"make test PYTHON={sys.executable} VENV=.venv-{VERSION}",
+        f"ci: no Python {other} here: not tried", last.format(full),
+    ])  # fmt: skip
+    assert bool(done.returncode) == bool(status)
 
 
 def normal(name: str, version: str) -> tuple[str, str]:
