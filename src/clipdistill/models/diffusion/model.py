@@ -84,7 +84,7 @@ class DiffusionTeacher(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the UNet is."""
-        return next(self.unet.parameters()).device
+        return self._weight.device
 
     @property
     def frozen(self) -> bool:
@@ -174,7 +174,7 @@ class DiffusionTeacher(nn.Module):
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """The UNet's middle block at x_t, averaged over space: I(x, c) of SDS-CLIP's equation 6, [B, feature_width]."""
         found: list[Tensor] = []
-        hook = self.unet.mid_block.register_forward_hook(lambda module, given, output: found.append(output))
+        hook = self.unet.mid_block.register_forward_hook(lambda _module, _given, output: found.append(output))
         try:
             self.predict(x_t, t, condition)
         finally:
@@ -211,13 +211,18 @@ class DiffusionTeacher(nn.Module):
         self._memo.clear()
         return super().load_state_dict(*given, **named)
 
-    def _apply(self, fn: Callable, *given: Any, **named: Any) -> Any:
+    def _apply(self, fn: Callable[[Tensor], Tensor], *given: Any, **named: Any) -> Any:
         self._memo.clear()
-        return super()._apply(fn, *given, **named)
+        return super()._apply(fn, *given, **named)  # type: ignore[no-untyped-call]
 
     @property
     def _dtype(self) -> torch.dtype:
-        return next(self.unet.parameters()).dtype
+        return self._weight.dtype
+
+    @property
+    def _weight(self) -> nn.Parameter:
+        found: nn.Parameter = next(self.unet.parameters())
+        return found
 
     def _check_parts(self) -> None:
         unet = self.unet.config
