@@ -66,7 +66,8 @@ class Mixture:
 
     def __getitem__(self, index: int) -> Sample:
         source = self.sources[self._part[index]]
-        return dataclasses.replace(source[int(self._row[index])], id=self.ids[index])
+        found: Sample = source[int(self._row[index])]
+        return dataclasses.replace(found, id=self.ids[index])
 
     def counts(self) -> dict[str, int]:
         """Return how many samples each source gives."""

@@ -248,7 +248,7 @@ class Trainer:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        def stop(number: int, frame: object) -> None:
+        def stop(_number: int, _frame: object) -> None:
             if self._stop:
                 raise KeyboardInterrupt
             self._stop = True

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from clipdistill.errors import UserError
-from clipdistill.evaluate import COSTS
+from clipdistill.evaluate import model_cost
 from clipdistill.export import save_student
 from clipdistill.kinds.base import Kind
 from clipdistill.models import create_joined, create_model, fingerprint, list_models, load_model
@@ -59,7 +59,7 @@ class DualEncoderKind(Kind):
 
     def cost(self, model: Any, device: torch.device | str = "cpu") -> dict[str, float]:
         """Parameters, FLOPs a pair, pictures a second."""
-        return COSTS[self.name](model, device=device)
+        return model_cost(model, device=device)
 
     def compile(self, model: Any) -> None:
         """Both towers."""
