@@ -69,6 +69,11 @@ class Mixture:
         found: Sample = source[int(self._row[index])]
         return dataclasses.replace(found, id=self.ids[index])
 
+    def caption_count(self, sample: int = 200) -> int:
+        """About how many captions there are, from the first `sample` samples."""
+        first = [len(self[row].captions) for row in range(min(sample, len(self)))]
+        return round(sum(first) / len(first) * len(self))
+
     def counts(self) -> dict[str, int]:
         """Return how many samples each source gives."""
         return {s.name: int(n) for s, n in zip(self.sources, np.diff(self._starts), strict=True)}
