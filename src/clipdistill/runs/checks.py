@@ -47,8 +47,14 @@ def check_training(recipe: Recipe, world_size: int = 1) -> None:
     if recipe.data.hard_negatives and "hard_negatives" not in task.Options.model_fields:
         raise UserError("`data.hard_negatives`: they enter InfoNCE over whole captions; set it to 0 for this task")
     task.check_options(task_options(recipe))
-    if not (task.OWN_TEACHER and not recipe.teachers):  # such a task makes its teacher of what it starts from
+    if recipe.teachers or not task.OWN_TEACHER:  # such a task makes its teacher of what it starts from
         task.check_teachers(len(recipe.teachers))
+    own = {"store", "meta", "locked"}
+    if task.OWN_TEACHER and recipe.teachers:
+        if recipe.teachers[0].model_dump(exclude=own) != recipe.student.model_dump(exclude=own):
+            raise UserError(
+                f"`teachers.0`: {task.METHOD} learns from its student's own towers; name the model as `student` does"
+            )
     local, rest = divmod(recipe.train.batch_size, world_size)
     if rest:
         raise UserError(f"`train.batch_size` ({recipe.train.batch_size}) must divide by the {world_size} processes")

@@ -14,11 +14,11 @@ from clipdistill.engine.checkpoint import list_checkpoints
 from clipdistill.engine.forecast import forward_flops, time_step, untouched
 from clipdistill.engine.rng import seed_everything
 from clipdistill.engine.trainer import Trainer
-from clipdistill.kinds import kind_of, open_trained
+from clipdistill.kinds import KINDS, kind_of
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts
 from clipdistill.runs.stages.base import Forecast, Stage
-from clipdistill.tasks import Task
+from clipdistill.tasks import Task, find_task
 
 Dry = Callable[[Parts], Any]
 
@@ -81,8 +81,10 @@ class Fit(Stage):
     def run(self) -> None:
         """Train to the last step, from the newest checkpoint where there is one."""
         parts, ranks, recipe = self.parts, self.parts.ranks, self.parts.recipe
+        self.dry_task, self.dry_batch = None, {}  # their memory is wanted now
         if self.start is not None:
-            parts.model = open_trained(self.start, ranks.device)
+            kind = KINDS[find_task(recipe.task.method).KIND]
+            parts.model = kind.start_from(self.start, recipe.student, ranks.device)
         resume = self.folder.has_checkpoint
         if ranks.is_main:
             print(self.title) if self.title and not resume else None
