@@ -49,12 +49,11 @@ def check_training(recipe: Recipe, world_size: int = 1) -> None:
     task.check_options(task_options(recipe))
     if recipe.teachers or not task.OWN_TEACHER:  # such a task makes its teacher of what it starts from
         task.check_teachers(len(recipe.teachers))
-    own = {"store", "meta", "locked"}
-    if task.OWN_TEACHER and recipe.teachers:
-        if recipe.teachers[0].model_dump(exclude=own) != recipe.student.model_dump(exclude=own):
-            raise UserError(
-                f"`teachers.0`: {task.METHOD} learns from its student's own towers; name the model as `student` does"
-            )
+    apart = {"store", "meta", "locked"}
+    start = recipe.student.model_dump(exclude=apart)
+    if task.OWN_TEACHER and any(spec.model_dump(exclude=apart) != start for spec in recipe.teachers):
+        what = f"{recipe.task.method} learns from the model that it starts from"
+        raise UserError(f"`teachers.0`: {what}; name it as `student` does")
     local, rest = divmod(recipe.train.batch_size, world_size)
     if rest:
         raise UserError(f"`train.batch_size` ({recipe.train.batch_size}) must divide by the {world_size} processes")
