@@ -5,6 +5,7 @@
 #   make test         set up, then lint, types and all tests
 #   make bench        set up, then the benchmarks in a small setting
 #   make pictures     draw the pictures in docs/ again
+#   make pages        write again what README.md and docs/ take from the code
 #   make clean        remove .venv and all caches; runs, stores and worlds stay
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter that .venv is made with.
@@ -16,11 +17,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help setup quickstart test lint types bench pictures clean
+.PHONY: help setup quickstart test lint types bench pictures pages clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '3,10s/^# *//p' Makefile
+	@sed -n '3,11s/^# *//p' Makefile
 
 setup: $(READY)
 
@@ -62,6 +63,9 @@ bench: setup
 
 pictures: setup
 	$(BIN)/python docs/make_pictures.py
+
+pages: setup
+	$(BIN)/python docs/make_pages.py
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
