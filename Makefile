@@ -7,6 +7,7 @@
 #   make lowest       the tests again, in .venv-lowest, with the lowest versions that pyproject.toml allows
 #   make bench        set up, then the benchmarks in a small setting
 #   make pictures     draw the pictures in docs/ again
+#   make pages        write again what README.md and docs/ take from the code
 #   make clean        remove .venv and all caches; runs, stores and worlds stay
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter that .venv is made with; VENV=.venv-3.12 is another folder for it.
@@ -19,11 +20,11 @@ READY := $(VENV)/.ready
 LOWEST := .venv-lowest
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help setup quickstart test check touched lint types lowest bench pictures clean
+.PHONY: help setup quickstart test check touched lint types lowest bench pictures pages clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '3,12s/^# *//p' Makefile
+	@sed -n '3,13s/^# *//p' Makefile
 
 setup: $(READY)
 
@@ -86,6 +87,9 @@ bench: setup
 
 pictures: setup
 	$(BIN)/python docs/make_pictures.py
+
+pages: setup
+	$(BIN)/python docs/make_pages.py
 
 clean:
 	rm -rf $(VENV) .venv-3.11 .venv-3.12 $(LOWEST) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

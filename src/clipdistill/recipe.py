@@ -191,7 +191,10 @@ class RegionSpec(Options):
 
 
 class StageSpec(Strict):
-    """One training of several: what it says replaces the recipe's own, and it starts from what the one before left."""
+    """One training of several: what it says replaces the recipe's own, and it starts from what the one before left.
+
+    A `task` without `method` has the recipe's method, with this stage's weights and options alone.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="of its folder, RUN/stages/NAME")
     task: TaskSpec | None = None
@@ -205,6 +208,11 @@ class EvaluateSpec(Options):
 
     suite: str
     data: SourceSpec | str | None = None
+
+
+def _with_method(stage: Any, method: dict[str, str]) -> Any:
+    own = stage.get("task") if isinstance(stage, dict) else None
+    return {**stage, "task": method | own} if isinstance(own, dict) else stage
 
 
 class Recipe(Strict):
@@ -226,6 +234,16 @@ class Recipe(Strict):
     compare: list[Literal["teacher", "base", "control"]] = Field(
         ["teacher"], description="what else is measured: control = the same student trained without its teacher"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stages_keep_the_method(cls, values: Any) -> Any:
+        # A stage that says only other weights means the recipe's method, not the one that recipes have by default.
+        if not isinstance(values, dict) or not isinstance(values.get("stages"), list):
+            return values
+        task = values.get("task")
+        method = {"method": task["method"]} if isinstance(task, dict) and "method" in task else {}
+        return values | {"stages": [_with_method(stage, method) for stage in values["stages"]]}
 
     def to_yaml(self) -> str:
         """The recipe as resolved, as YAML."""

@@ -89,11 +89,12 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{path}: `extends`: {error}") from error
     below = _read(base, (*seen, path))
-    merged = _merge(below, values)
+    merged = merge(below, values)
     return merged if "paper" in values else _without_strange_paper(below, merged)
 
 
-def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `over`: mappings merge, whatever else replaces, as does a task of another method."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
@@ -102,7 +103,7 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         merged[key] = value
         if isinstance(old, dict) and isinstance(value, dict) and key != "weights":
             other = key == "task" and value.get("method", _method(old)) != _method(old)
-            merged[key] = value if other else _merge(old, value)
+            merged[key] = value if other else merge(old, value)
     return merged
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from clipdistill.objectives import rkd_angle, rkd_distance
+from clipdistill.objectives.rkd import rkd_angle, rkd_distance
 
 EAST, NORTH, WEST = [2.0, 0.0], [0.0, 1.0], [-3.0, 0.0]  # lengths don't count
 ROOT, BOTH = math.sqrt(2), pytest.mark.parametrize("loss", [rkd_distance, rkd_angle])

@@ -11,7 +11,6 @@ from clipdistill.objectives.clip_kd import afd, contrastive_gradients, crd, fd, 
 from clipdistill.objectives.contrastive import info_nce, sigmoid_loss
 from clipdistill.objectives.ensemble import ensemble_kd
 from clipdistill.objectives.masking import mask_patches
-from clipdistill.objectives.rkd import rkd_angle, rkd_distance
 
 __all__ = [
     "afd",
@@ -25,7 +24,5 @@ __all__ = [
     "info_nce",
     "mask_patches",
     "mfd",
-    "rkd_angle",
-    "rkd_distance",
     "sigmoid_loss",
 ]

@@ -1,8 +1,4 @@
-"""Relational knowledge distillation (CVPR 2019): the student keeps the teacher's distances and angles within a batch.
-
-Only relations between samples are compared, so the widths may differ and no projection is needed. As everywhere here
-rows are normalised first: relations are those of points on the unit sphere, and a stored teacher has no lengths.
-"""
+"""Relational knowledge distillation (CVPR 2019): distances and angles within a batch of unit vectors, of any width."""
 
 from __future__ import annotations
 

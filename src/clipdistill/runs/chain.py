@@ -61,7 +61,8 @@ class Chain:
         parts: Parts | None = None
         for number, each in enumerate(recipes):
             own = data if data is None or each.data == recipes[0].data else open_data(each, self.ranks)
-            parts = open_parts(each, self.ranks, own, None if parts is None else parts.model)
+            where = f"stages.{number}." if self.recipe.stages else ""
+            parts = open_parts(each, self.ranks, own, None if parts is None else parts.model, where=where)
             data = data or parts.data
             last = number == len(recipes) - 1
             self._before(parts)

@@ -28,10 +28,13 @@ def check_recipe(recipe: Recipe, world_size: int = 1) -> None:
         if names.count(name) > 1:
             raise UserError(f"`stages`: two of them are called {name!r}; each has a folder of its own")
     parts = trainings(recipe)
+    for number, each in enumerate(parts):
+        try:
+            check_training(each, world_size)
+        except UserError as error:
+            raise UserError(f"`stages`: {names[number]}: {error}" if names else str(error)) from error
     if len({find_task(each.task.method).KIND for each in parts}) > 1:
         raise UserError("`stages`: their methods train models of different kinds, so none can start from another")
-    for each in parts:
-        check_training(each, world_size)
     if "control" in recipe.compare:
         check_training(control_recipe(parts[-1]), world_size)
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from clipdistill.errors import UserError, explain
 from clipdistill.recipe import MetaSpec, Recipe, StageSpec
+from clipdistill.recipe_files import merge
 from clipdistill.tasks import find_task
 
 TRAINING_ONLY: dict[str, Any] = {"stages": [], "evaluate": [], "compare": [], "paper": None}
@@ -24,7 +25,7 @@ def stage_recipe(recipe: Recipe, spec: StageSpec) -> Recipe:
         if getattr(spec, key) is not None:
             values[key] = spec.model_dump()[key]
     for key in ("data", "train"):
-        values[key] |= getattr(spec, key) or {}
+        values[key] = merge(values[key], getattr(spec, key) or {})
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:

@@ -32,9 +32,12 @@ def show_plan(chain: Chain, console: Console | None = None) -> None:
         "student", f"{recipe.student.label}, {student.parameters:,} parameters, {student.trainable:,} trainable in all"
     )
     table.add_row("teacher", "; ".join(state.describe() for state in student.parts.teachers) or "none")
-    table.add_row("terms", ", ".join(f"{name} x {weight:g}" for name, weight in student.terms.items()))
-    steps = [f"{fit.steps:,} of {fit.parts.recipe.train.batch_size:,} pairs" for fit in trained]
-    table.add_row("steps", " + ".join(dict.fromkeys(steps)))
+    if not recipe.stages:
+        table.add_row("terms", terms(student))
+    for spec, fit in zip(recipe.stages, chain.fits, strict=False):
+        teachers = ", ".join(state.spec.label for state in fit.parts.teachers) or "no teacher"
+        table.add_row(f"stage {spec.name}", f"{fit.parts.recipe.task.method}: {terms(fit)}; {steps(fit)}; {teachers}")
+    table.add_row("steps", " + ".join(dict.fromkeys(steps(fit) for fit in trained)))
     seconds = sum(cost.seconds for stage, cost in costs if stage in chain.fits)
     more = "".join(
         f" + {duration(cost.seconds)} for {words(cost)}"
@@ -45,6 +48,16 @@ def show_plan(chain: Chain, console: Console | None = None) -> None:
     table.add_row("memory", f"about {max(cost.memory_bytes for _, cost in costs) / 1e6:,.0f} MB a process")
     table.add_row("disk", f"about {disk / 1e6:,.0f} MB")
     console.print(table)
+
+
+def terms(fit: Fit) -> str:
+    """What a training weighs how, such as `task x 1, crd x 1`."""
+    return ", ".join(f"{name} x {weight:g}" for name, weight in fit.terms.items())
+
+
+def steps(fit: Fit) -> str:
+    """How long it is."""
+    return f"{fit.steps:,} of {fit.parts.recipe.train.batch_size:,} pairs"
 
 
 def words(cost: Forecast) -> str:

@@ -33,7 +33,10 @@ class ClipKDOptions(ContrastiveOptions):
 
 
 class ClipKD(Contrastive):
-    """Distil a DualEncoder into a smaller one.
+    """Distil a DualEncoder into a smaller one: its relations, features or gradients, or an ensemble's.
+
+    Source: CLIP-KD (2024); `affinity` TinyCLIP (2023), without weight inheritance; `ensemble` MobileCLIP (2024),
+        without synthetic captions
 
     Terms (default weights as in CLIP-KD; `gd` is off, and the weight that it needs goes with the square of the batch:
     1e6 at 1,024 pairs, docs/fidelity.md): `task` contrastive loss; `crd` contrastive relational, `fd` feature, `icl`

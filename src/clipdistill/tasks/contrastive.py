@@ -29,7 +29,10 @@ class ContrastiveOptions(TaskOptions):
 
 
 class Contrastive(Task):
-    """InfoNCE (CLIP) or the sigmoid loss (SigLIP) between the student's image and text embeddings."""
+    """InfoNCE or the sigmoid loss between the student's image and text embeddings, without a teacher.
+
+    Source: CLIP (2021), `loss: info_nce`; SigLIP (2023), `loss: sigmoid`
+    """
 
     METHOD = "contrastive"
     TERMS = {"task": 1.0}

@@ -35,8 +35,12 @@ class DCLIPTeacherOptions(TaskOptions):
 
 
 class DCLIPTeacher(Task):
-    """Symmetric InfoNCE between the targets of a batch and the captions' embeddings (DCLIP, 2025, equation 1).
+    """Train a meta-teacher, which sees regions and the caption: its targets against the captions' embeddings.
 
+    Source: DCLIP (2025), equation 1
+    Status: measured with `dclip`, whose recipes make it by `teachers: [{meta: ...}]`
+
+    Symmetric InfoNCE between the targets of a batch and the captions' embeddings is `task`.
     `itm` adds the matching loss of appendix E: each picture's regions with a caption of another picture, and each
     caption with the regions of another picture, both drawn by similarity, against the true pairs.
     """

@@ -26,8 +26,12 @@ class DiffusionOptions(TaskOptions):
 
 
 class DiffusionTraining(Task):
-    """The simple loss of DDPM (2020, equation 14), with captions: the UNet's own target, averaged over elements.
+    """Train a text-to-image diffusion model on captioned pictures.
 
+    Source: DDPM (2020), the simple loss (equation 14)
+    Status: for small teachers in pixel space
+
+    The loss is the squared error of the UNet's own target, averaged over elements.
     The student is a DiffusionTeacher that isn't frozen; `image/student` and `text/student` are prepared by its own
     `preprocess` and `tokenizer`. A VAE, where there is one, stays as it is.
     """

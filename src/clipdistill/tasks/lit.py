@@ -22,7 +22,9 @@ class LockedTuningOptions(TaskOptions):
 
 
 class LockedTuning(Contrastive):
-    """Contrastive training of a JoinedEncoder's projections (LiT, 2022, with both towers locked).
+    """Contrastive training of a joined model's projections while its towers stay as they are.
+
+    Source: LiT (2022), with both towers locked
 
     The tower features are what its teacher, the student's own towers, gives: live they are computed each step, stored a
     step costs two matrix products.

@@ -61,8 +61,12 @@ class SDSCLIPOptions(ContrastiveOptions):
 
 
 class SDSCLIP(Contrastive):
-    """L_CLIP + lambda L_SDS (equation 4); `features` is the paper's baseline of appendix A.2 (equation 6).
+    """Fine-tune a CLIP's norms with a text-to-image diffusion model's denoising loss beside the contrast.
 
+    Source: SDS-CLIP (2024)
+    Status: measured on the petri world; the full-size recipes are written and have not been run
+
+    L_CLIP + lambda L_SDS (equation 4); `features` is the paper's baseline of appendix A.2 (equation 6).
     The teacher is a frozen DiffusionTeacher. Captions reach it as `text/<role>`; `features` needs `image/<role>` too.
     Without a teacher the method is its own control, `task` alone on the same parameters.
 
