@@ -43,12 +43,14 @@ def train(recipe: Recipe, out: str | Path | None, *, resume: bool = False, plan_
     if out is None:
         raise UserError("--out is missing: say where the run shall lie, such as --out runs/first")
     run = RunFolder(out)
+    if ranks.is_main:
+        run.refuse_busy()
     run.check(resume, recipe)
     chain = Chain(recipe, ranks, run)
     show_plan(chain, console)
     with run.held(ranks.is_main):
         if ranks.is_main:
-            run.begin(recipe)
+            run.begin(resume, recipe)
         ranks.barrier()
         run_stages(chain)
     return run if ranks.is_main else None
