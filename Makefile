@@ -3,24 +3,27 @@
 #   make setup        make .venv and install the locked dependencies (done once; quick when nothing has changed)
 #   make quickstart   set up, then distil a small CLIP on the petri world and report on it, in minutes
 #   make test         set up, then lint, types and all tests
+#   make check        set up, then lint, types and the tests that your changes touch: under a minute
+#   make lowest       the tests again, in .venv-lowest, with the lowest versions that pyproject.toml allows
 #   make bench        set up, then the benchmarks in a small setting
 #   make pictures     draw the pictures in docs/ again
 #   make clean        remove .venv and all caches; runs, stores and worlds stay
 #
-# PYTHON=/path/to/python3.12 chooses the interpreter that .venv is made with.
+# PYTHON=/path/to/python3.12 chooses the interpreter that .venv is made with; VENV=.venv-3.12 is another folder for it.
 
 SHELL := /bin/sh
 PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOWEST := .venv-lowest
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help setup quickstart test lint types bench pictures clean
+.PHONY: help setup quickstart test check touched lint types lowest bench pictures clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '3,10s/^# *//p' Makefile
+	@sed -n '3,12s/^# *//p' Makefile
 
 setup: $(READY)
 
@@ -45,12 +48,33 @@ quickstart: setup
 test: lint types
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
 
+check: lint types touched
+
+# BASE=main counts the changes from there. Without it they are what isn't committed yet, or else this branch's.
+touched: setup
+	$(ONE_THREAD) $(BIN)/python -m pytest -q `$(BIN)/python scripts/touched_tests.py $(BASE)`
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: setup
 	$(BIN)/mypy src
+
+# Packages that pyproject.toml doesn't name are the newest that pip finds; `pip check` sees that the bounds are kept.
+$(LOWEST)/.ready: constraints-lowest.txt pyproject.toml
+	@set -e; \
+	python=`PYTHON='$(PYTHON)' sh .ci/find-python 3.11`; \
+	echo "setup: making $(LOWEST) with $$python; the first time this takes some minutes and about 6 GB"; \
+	rm -rf $(LOWEST); \
+	"$$python" -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check -q install --progress-bar off -r constraints-lowest.txt
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check -qq install --no-deps --no-build-isolation -e .
+	@$(LOWEST)/bin/python -m pip check
+	@touch $(LOWEST)/.ready
+
+lowest: $(LOWEST)/.ready
+	$(ONE_THREAD) $(LOWEST)/bin/python -m pytest -n 2
 
 bench: setup
 	$(BIN)/python benchmarks/step_with_store.py
@@ -64,5 +88,5 @@ pictures: setup
 	$(BIN)/python docs/make_pictures.py
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
-	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) .venv-3.11 .venv-3.12 $(LOWEST) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find src tests benchmarks docs scripts -name __pycache__ -type d -prune -exec rm -rf {} +

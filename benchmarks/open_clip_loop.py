@@ -101,7 +101,7 @@ def theirs(clip: Any, batches: list[tuple[Tensor, Tensor]], batch: int, precisio
         skip_scheduler=False, grad_clip_norm=None, horovod=False, rank=0, local_rank=0, world_size=1,
         batch_size=batch, log_every_n_steps=10, log_local=False, wandb=False, distributed=False,
     )  # fmt: skip
-    data = {"train": SimpleNamespace(set_epoch=lambda epoch: None, dataloader=Dataloader())}
+    data = {"train": SimpleNamespace(set_epoch=lambda _epoch: None, dataloader=Dataloader())}
     train_one_epoch(clip, data, ClipLoss(), 0, optimizer, None, recorder, None, args)
     recorder(len(batches))
 

@@ -117,9 +117,9 @@ def draw(path: Path) -> None:
         label = "clipdistill (Python)" if name == "__init__" else name + ("/" if (SOURCE / name).is_dir() else ".py")
         axes.text(x, y, label, ha="center", va="center", fontsize=10 if name != "__init__" else 8.5, zorder=4)
     note = "used on every floor; their arrows are left out"
-    axes.text(width / 2, -0.46, note, ha="center", fontsize=8, color="#6b7785")
+    axes.text(width / 2, -0.58, note, ha="center", fontsize=8, color="#6b7785")
     axes.set_xlim(0, width)
-    axes.set_ylim(-0.62, (len(floors) - 1) * 1.25 + 0.62)
+    axes.set_ylim(-0.68, (len(floors) - 1) * 1.25 + 0.62)
     axes.axis("off")
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"Date": None, "Description": described()} if path.suffix == ".svg" else None

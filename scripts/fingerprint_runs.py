@@ -22,7 +22,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-SMALL_WORLD = ["petri.images=640", "petri.val=16", "petri.test=100", "evaluate.0.suite=petri"]
+SMALL_WORLD = ["petri.images=640", "petri.val=16", "petri.test=100"]
 RUNS: dict[str, list[str]] = {
     "clip_kd": ["petri/quickstart", *SMALL_WORLD, "train.epochs=2", "train.checkpoint_every=3"],
     "clip_kd_live": [

@@ -53,9 +53,8 @@ def test_another_process_is_refused_in_one_line_until_this_one_lets_go(tmp_path:
         with pytest.raises(UserError, match="^runs/a: another process is training into it$"):
             hold(path, "runs/a: another process is training into it", wait=False)
         other.communicate("")
-    with hold(path, "busy", wait=False):
-        with pytest.raises(UserError, match="busy"):  # one process twice is no different
-            hold(path, "busy", wait=False)
+    with hold(path, "busy", wait=False), pytest.raises(UserError, match="busy"):  # one process twice is no different
+        hold(path, "busy", wait=False)
     hold(path, "busy", wait=False).release()
 
 

@@ -99,12 +99,10 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         # Weights are one choice: adding to a parent's would leave terms on that the child never names. And one method's
         # weights and options mean nothing to another, or something else.
-        if not (isinstance(old, dict) and isinstance(value, dict)) or key == "weights":
-            merged[key] = value
-        elif key == "task" and value.get("method", _method(old)) != _method(old):
-            merged[key] = value
-        else:
-            merged[key] = _merge(old, value)
+        merged[key] = value
+        if isinstance(old, dict) and isinstance(value, dict) and key != "weights":
+            other = key == "task" and value.get("method", _method(old)) != _method(old)
+            merged[key] = value if other else _merge(old, value)
     return merged
 
 

@@ -35,7 +35,7 @@ def test_sweep_table_picture_and_student(command: Command, world: Path, tmp_path
     assert "holds a frontier already" in again
 
 
-def test_mistakes(command: Command, world: Path, teacher: Path, tmp_path: Path) -> None:
+def test_mistakes(command: Command, world: Path, tmp_path: Path) -> None:
     save_student(create_model("petri-tiny-student", seed=0), tmp_path / "base")
 
     def complaint(student: Path, measure: str) -> str:

@@ -158,7 +158,7 @@ Usage = namedtuple("Usage", "total used free")
 def test_a_disk_too_small_is_known_before_the_run(
     command: Command, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1000, 999, 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(1000, 999, 1))
     line = last_line(command("train", recipe, "--out", "run"))
     assert "--out run" in line and "MB" in line and not Path("run").exists() and not (tmp_path / "store").exists()
     line = last_line(command("cache", recipe))
@@ -176,7 +176,7 @@ def test_a_disk_that_fills_up(command: Command, recipe: Path, monkeypatch: pytes
     line = last_line(command("train", recipe, "--out", "run"))
     assert "step.pt" in line and "disk is full" in line and list(Path("run/checkpoints").iterdir()) == []
 
-    def no_space(self: Trainer) -> None:
+    def no_space(_trainer: Trainer) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "run/metrics.jsonl")
 
     monkeypatch.setattr(Trainer, "save", no_space)

@@ -126,7 +126,7 @@ def test_other_commands(
 def test_a_tracker_that_is_not_installed(
     command: Command, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accelerate.tracking.filter_trackers", lambda names, **_: [])
+    monkeypatch.setattr("accelerate.tracking.filter_trackers", lambda _names, **_: [])
     line = command("train", recipe, "train.trackers=[tensorboard]", "--out", "run").complaint()
     assert "`train.trackers`" in line and "clipdistill[track]" in line and not (tmp_path / "store").exists()
 

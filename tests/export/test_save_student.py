@@ -145,7 +145,7 @@ def test_a_full_disk_leaves_no_checkpoint_behind(tmp_path, monkeypatch):
     import errno
     from pathlib import Path
 
-    def full(self, data):
+    def full(_path, _data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipdistill.errors import UserError
@@ -144,6 +145,24 @@ def test_parts_that_do_not_fit_are_one_line_with_both_sizes(tmp_path: Path) -> N
     change(folder / "scheduler" / "scheduler_config.json", prediction_type="sample")
     with pytest.raises(UserError, match="prediction_type 'sample'; give one of epsilon, v_prediction"):
         load_diffusion(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "file", "key"),
+    [
+        ("text_encoder", "model.safetensors", "layer_norm1.weight"),
+        ("unet", "diffusion_pytorch_model.safetensors", "time_embedding.linear_1.bias"),
+        ("vae", "diffusion_pytorch_model.safetensors", "quant_conv.weight"),
+    ],
+)
+def test_a_file_that_lacks_weights_is_refused(tmp_path: Path, part: str, file: str, key: str) -> None:
+    """The libraries would draw them at random: a version that names weights otherwise gave a text encoder of noise."""
+    weights = tiny_latent_diffusion().save(tmp_path / "d") / part / file
+    state = load_file(weights)
+    named = next(name for name in state if name.endswith(key))
+    save_file({f"other.{name}" if name == named else name: value for name, value in state.items()}, weights)
+    with pytest.raises(UserError, match=f"{part}: lacks 1 of the weights .*{named}"):
+        load_diffusion(tmp_path / "d")
 
 
 def test_missing_parts_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

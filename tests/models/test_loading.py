@@ -74,8 +74,8 @@ def test_a_tag_trained_with_quick_gelu_gets_quick_gelu_and_its_own_preprocessing
     source = create_model(NAME, seed=1)
     torch.save(source.clip.state_dict(), tmp_path / "w.pt")
     entry = {"hf_hub": "x/y/", "quick_gelu": True, "mean": (0.1, 0.2, 0.3), "interpolation": "bilinear"}
-    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: entry if tag == "openai" else {})
-    monkeypatch.setattr(open_clip, "download_pretrained", lambda cfg: str(tmp_path / "w.pt"))
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda _name, tag: entry if tag == "openai" else {})
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda _cfg: str(tmp_path / "w.pt"))
     found = load_model(f"{NAME}:openai")
     assert found.config["model_cfg"]["quick_gelu"] is True
     assert found.preprocess["mean"] == [0.1, 0.2, 0.3] and found.preprocess["interpolation"] == "bilinear"

@@ -238,6 +238,14 @@ def test_large_scales_and_half_precision_stay_finite(name: str) -> None:
     assert loss.dtype == torch.float32 and loss.isfinite() and image.grad.isfinite().all()
 
 
+def test_feature_distance_of_half_precision_is_that_of_the_same_numbers_in_full() -> None:
+    student, _, teacher, _ = (tensor.detach().bfloat16() for tensor in four(6, 8))
+    assert torch.equal(fd(student, teacher), fd(student.float(), teacher.float()))
+    mixed = fd(student.double().requires_grad_(), teacher)
+    mixed.sum().backward()  # torch up to 2.11 refuses where a float64 student meets a float32 teacher
+    assert mixed.dtype == torch.float64
+
+
 def test_wrong_shapes_are_named() -> None:
     image, text, taught_image, taught_text = four()
     with pytest.raises(ValueError, match="student and teacher batches differ: 5 and 4 rows"):

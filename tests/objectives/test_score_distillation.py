@@ -23,7 +23,7 @@ def problem(draws: int = 2):
     condition = torch.randn(4, 1, 1, dtype=torch.float64)
     matrix = torch.randn(18, 18, dtype=torch.float64)
 
-    def denoise(x: torch.Tensor, t: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    def denoise(x: torch.Tensor, _t: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
         return (x.flatten(1) @ matrix.T + c.flatten(1)).view_as(x)
 
     t, noise = draw_steps_and_noise(torch.arange(4), SHAPE, 10, draws=draws)

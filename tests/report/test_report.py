@@ -98,7 +98,7 @@ def test_markdown_escapes_and_its_pictures_exist(report):
     assert escape("a*b_[x](y)\n<i>") == r"a\*b\_\[x\](y) &lt;i&gt;"
 
 
-def test_a_run_in_training_and_a_bare_one_still_give_a_report(make_run, tmp_path):
+def test_a_run_in_training_and_a_bare_one_still_give_a_report(make_run):
     run = make_run(evaluated=False)
     for name in ("examples.json", "environment.json", "bad_samples.jsonl"):
         (run / name).unlink()

@@ -40,7 +40,7 @@ def test_runs_that_differ_by_seed_are_summed_up(make_run):
     assert cells[3] == "80.0" and cells[5] == "24.0 ± 5.3" and cells[6] == "+13.0 ± 4.4"
 
 
-def test_runs_of_other_recipes_are_not_mixed_and_are_told_apart(make_run, tmp_path):
+def test_runs_of_other_recipes_are_not_mixed_and_are_told_apart(make_run):
     one = make_run("a", 0)
     other = make_run("b", 1, recipe={"name": "a", "task": {"weights": {"fd": 0}}})
     cached = make_run("c", 2, recipe={"name": "a", "teachers": [{"store": "/elsewhere"}]})

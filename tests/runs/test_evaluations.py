@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clipdistill.evaluate import COSTS
+from clipdistill.kinds import KINDS
 from clipdistill.recipe import Recipe
 from clipdistill.recipe_files import validate
 from clipdistill.runs.evaluation import evaluate_models, open_evaluations, run_examples
@@ -22,8 +22,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
-    for kind in COSTS:
-        monkeypatch.setitem(COSTS, kind, lambda model, device: {"parameters": 3})
+    for kind in KINDS.values():
+        monkeypatch.setattr(kind, "cost", lambda model, device: {"parameters": 3})
     official_files.sugarcrepe(tmp_path / "sugarcrepe")
     Image.new("RGB", (20, 20), (255, 0, 0)).save(tmp_path / "sugarcrepe" / "val2017" / "000000000139.jpg")
     Image.new("RGB", (20, 20), (255, 0, 0)).save(tmp_path / "red.png")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from typing import Any
@@ -108,10 +109,8 @@ MISMATCHES = {
 @pytest.mark.parametrize("words", MISMATCHES)
 def test_another_store_in_the_folder_is_refused_naming_the_part(write, teacher, mixture, words, finished) -> None:
     teacher.fails_at = None if finished else 15
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         write(teacher, mixture)
-    except KeyboardInterrupt:
-        pass
     options = {"mixture": mixture, **MISMATCHES[words]}
     with pytest.raises(UserError, match=f"{words}.*choose another folder or delete") as error:
         write(TinyTeacher(), **options)

@@ -44,6 +44,8 @@ def _png(seed: int) -> bytes:
 
 
 class TinyTeacher(nn.Module):
+    FEATURES = ("embedding", "tower")
+
     """Linear towers with dropout; notes how often it was asked, and fails at a given question."""
 
     def __init__(self, dim: int = 16, seed: int = 0) -> None:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are decoded: a 40 kB file can claim 10 gigapixels."""
@@ -62,7 +62,7 @@ def decode(data: bytes, min_sizes: Sequence[int | None] = (None,)) -> list[Image
         return pictures
     except BadImage:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise BadImage(f"not an image (it starts with {data[:12]!r})") from None
     except Exception as error:  # a hostile or broken file can raise nearly anything from inside a decoder
         raise BadImage(f"can't be decoded ({str(error) or type(error).__name__})") from error
@@ -96,7 +96,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     """Scale wide greyscale to 8 bits. Pillow's own conversion clips at 255 and turns most of such pictures white."""
     values = np.asarray(image).astype(np.float64)
     if image.mode == "F":
-        top = 1.0 if values.size == 0 or values.max() <= 1.0 else 255.0
+        top = 1.0 if values.size == 0 or np.max(values) <= 1.0 else 255.0
     else:
-        top = 65535.0 if values.size == 0 or values.max() <= 65535 else float(values.max())
+        top = 65535.0 if values.size == 0 or np.max(values) <= 65535 else float(np.max(values))
     return Image.fromarray(np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8), mode=None)

@@ -33,7 +33,7 @@ def turn(count: int, index: int, seed: int, *parts: str | int) -> int:
     if count <= 1:
         return 0
     round_number, place = divmod(index, count)
-    words = _SIXTEEN.unpack(_digest(seed, (*parts, round_number)))
+    words: tuple[int, ...] = _SIXTEEN.unpack(_digest(seed, (*parts, round_number)))
     stride = 1 + words[1] % count
     while gcd(stride, count) != 1:
         stride += 1

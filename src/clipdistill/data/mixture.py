@@ -66,7 +66,13 @@ class Mixture:
 
     def __getitem__(self, index: int) -> Sample:
         source = self.sources[self._part[index]]
-        return dataclasses.replace(source[int(self._row[index])], id=self.ids[index])
+        found: Sample = source[int(self._row[index])]
+        return dataclasses.replace(found, id=self.ids[index])
+
+    def caption_count(self, sample: int = 200) -> int:
+        """About how many captions there are, from the first `sample` samples."""
+        first = [len(self[row].captions) for row in range(min(sample, len(self)))]
+        return round(sum(first) / len(first) * len(self))
 
     def counts(self) -> dict[str, int]:
         """Return how many samples each source gives."""

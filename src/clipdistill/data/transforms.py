@@ -66,10 +66,7 @@ def apply_array(image: Image.Image, record: AugmentRecord | None, view: ImageVie
     """`apply` as uint8 [H, W, 3], without the cost of a tensor."""
     if record is None:
         return np.asarray(_evaluation(image, view))
-    if record.area is None:
-        image = _evaluation(image, view)
-    else:
-        image = _crop(image, record, view)
+    image = _evaluation(image, view) if record.area is None else _crop(image, record, view)
     if record.flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if record.brightness != 1:

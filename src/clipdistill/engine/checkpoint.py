@@ -54,7 +54,7 @@ def load_latest(folder: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | Non
     paths = list_checkpoints(folder)
     for path in reversed(paths):
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
             continue  # damaged: an older one may be good
         if state.get("format") != FORMAT:

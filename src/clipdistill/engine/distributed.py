@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -52,11 +53,11 @@ class Ranks:
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return bool(value.item())
 
-    def objects(self, value: object) -> list:
+    def objects(self, value: object) -> list[Any]:
         """The values of every rank, in order, on every rank."""
         if self.world_size == 1:
             return [value]
-        found: list = [None] * self.world_size
+        found: list[Any] = [None] * self.world_size
         dist.all_gather_object(found, value)
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -37,13 +37,7 @@ def time_step(
     best = float("inf")
     with no_trace(task, ranks.device):
         for _ in range(repeats):
-            if ranks.device.type == "cuda":
-                torch.cuda.synchronize(ranks.device)
-            start = time.perf_counter()
-            backward(task, batch, ranks, micro, autocast)
-            if ranks.device.type == "cuda":
-                torch.cuda.synchronize(ranks.device)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, seconds_of(lambda: backward(task, batch, ranks, micro, autocast), ranks.device))
             task.zero_grad(set_to_none=True)
     moments = 2 * sum(t.parameter.numel() * t.parameter.element_size() for t in task.trainable())
     return {"seconds": best, "memory_bytes": peak_memory(ranks.device) + moments}
@@ -70,3 +64,28 @@ def no_trace(module: nn.Module, device: torch.device) -> Iterator[None]:
             yield
         finally:
             module.train(training)
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Leave as they were which parameters take a gradient, and which modules train: a dry task freezes some."""
+    asked = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for parameter, flag in asked:
+            parameter.requires_grad_(flag)
+        for module, mode in modes:
+            module.training = mode
+
+
+def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds that `work` takes, the device's share included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start

@@ -25,7 +25,7 @@ def backward(
     batch: Mapping[str, Any],
     ranks: Ranks,
     micro_batch: int | None = None,
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> dict[str, Tensor]:
     """Add the gradient of the weighted losses to the parameters' `.grad`; average over ranks afterwards.
 

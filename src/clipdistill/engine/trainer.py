@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
+from clipdistill.engine.bad_samples import BadSamples
 from clipdistill.engine.checkpoint import load_latest, save_checkpoint
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.gradient_cache import backward
@@ -68,8 +68,8 @@ class Trainer:
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.average = Average(task.student, self.settings.ema) if self.settings.ema else None
         self.step = 0
-        self.bad: dict[str, str] = {}
-        self.samples = samples
+        name = "bad_samples.jsonl" if self.ranks.is_main else f"bad_samples.{self.ranks.rank}.jsonl"
+        self.bad = BadSamples(folder / name, samples, recipe.data.max_bad_share)
         self._known_bad = dict(bad or {})
         self._flops = flops_per_pair
         self._sums: dict[str, float] = {}  # of the terms since the last line of metrics
@@ -89,7 +89,7 @@ class Trainer:
         """
         if resume:
             self._restore()
-        self.note_bad({"id": one, "reason": why} for one, why in self._known_bad.items())
+        self.bad.note({"id": one, "reason": why} for one, why in self._known_bad.items())
         settings, device = self.settings, self.ranks.device
         dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
         throughput = Throughput(self._flops, matmul_peak(device, dtype), device)
@@ -106,7 +106,7 @@ class Trainer:
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value
                 throughput.count(settings.batch_size)
-                self.note_bad(batch.get(REPORT, ()))
+                self.bad.note(batch.get(REPORT, ()))
                 last = self.step == self.total_steps
                 if self.step % settings.log_every == 0 or last:
                     count = (
@@ -171,7 +171,7 @@ class Trainer:
                 f"step {self.step}: `{broken[0]}` has values that are not finite; nothing was saved and the "
                 f"checkpoints in {self.checkpoints} are from before it. Lower train.lr or set train.clip_norm"
             )
-        random_states, bad = self.ranks.objects(all_states()), self.ranks.objects(self.bad)
+        random_states, bad = self.ranks.objects(all_states()), self.ranks.objects(self.bad.found)
         if self.ranks.is_main:
             state = {
                 "recipe": self.recipe.model_dump(mode="json"),
@@ -196,8 +196,7 @@ class Trainer:
         if self.average is not None:
             self.average.values = {k: v.to(self.ranks.device) for k, v in state["average"].items()}
         self.step, self._sums = state["step"], state["sums"]
-        self._write_bad(state["bad"][self.ranks.rank], "w")  # the file may hold more, met after the checkpoint
-        self.bad = state["bad"][self.ranks.rank]
+        self.bad.restore(state["bad"][self.ranks.rank])
         restore_all_states(state["random"][self.ranks.rank])
 
     def _batches(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -222,33 +221,9 @@ class Trainer:
                 f"checkpoint in {self.checkpoints} is from before it; lower train.lr or set train.clip_norm"
             )
 
-    def note_bad(self, found: Iterable[Mapping[str, str]]) -> None:
-        """List samples that can't be read, each once.
-
-        Raises:
-            UserError: they are more than `data.max_bad_share` of the data.
-        """
-        new = {item["id"]: item["reason"] for item in found if item["id"] not in self.bad}
-        if not new:
-            return
-        self.bad.update(new)
-        path = self._write_bad(new, "a")
-        limit = self.recipe.data.max_bad_share
-        if self.samples and len(self.bad) > limit * self.samples:
-            raise UserError(
-                f"{path}: {len(self.bad)} of {self.samples} samples can't be read, more than data.max_bad_share = "
-                f"{limit:g}; mend them (the file lists each with its reason) or raise the share"
-            )
-
-    def _write_bad(self, found: Mapping[str, str], mode: str) -> Path:
-        path = self.folder / ("bad_samples.jsonl" if self.ranks.is_main else f"bad_samples.{self.ranks.rank}.jsonl")
-        with open(path, mode, encoding="utf-8") as handle:
-            handle.writelines(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in found.items())
-        return path
-
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        def stop(number: int, frame: object) -> None:
+        def stop(_number: int, _frame: object) -> None:
             if self._stop:
                 raise KeyboardInterrupt
             self._stop = True

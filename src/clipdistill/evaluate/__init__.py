@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from clipdistill.evaluate.cost import COSTS, denoiser_cost, model_cost
+from clipdistill.evaluate.cost import denoiser_cost, model_cost
 from clipdistill.evaluate.examples import retrieval_examples
 from clipdistill.evaluate.results import Result, retention
 from clipdistill.evaluate.retrieval import retrieval_metrics
 from clipdistill.evaluate.suites import SUITES, evaluate_suite
 
 __all__ = [
-    "COSTS",
     "SUITES",
     "Result",
     "denoiser_cost",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -35,19 +34,14 @@ def model_cost(
     }
 
 
-def denoiser_cost(model: Any, *, device: str | torch.device = "cpu") -> dict[str, float]:
+def denoiser_cost(model: Any) -> dict[str, float]:
     """`parameters` of a diffusion model, `image_parameters` (UNet and VAE), `text_parameters`.
 
-    What it costs to score depends on the number of samples; the benchmark `diffusion_score.py` measures it. Nothing is
-    run on `device`.
+    What it costs to score depends on the number of samples; the benchmark `diffusion_score.py` measures it.
     """
     text = sum(p.numel() for p in model.text_encoder.parameters())
     total = sum(p.numel() for p in model.parameters())
     return {"parameters": total, "image_parameters": total - text, "text_parameters": text}
-
-
-COSTS: dict[str, Callable[..., dict[str, float]]] = {"dual_encoder": model_cost, "denoiser": denoiser_cost}
-"""Kind of model -> what measures it, called with the model and `device`."""
 
 
 def images_per_second(

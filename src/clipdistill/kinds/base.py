@@ -37,6 +37,10 @@ class Kind:
             raise UserError("`model` is missing: name one, or give its folder")
         return self.load(spec.model, device)
 
+    def start_from(self, folder: Path, spec: ModelSpec, device: torch.device | str = "cpu") -> Any:
+        """The model that an earlier training left in a folder, as `spec` has it trained further."""
+        return self.load(folder, device)
+
     def recognises(self, name: str) -> bool:
         """Whether a name, folder or RUN is of this kind."""
         raise TypeError(f"{type(self).__name__} must define recognises")

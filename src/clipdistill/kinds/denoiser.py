@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from clipdistill.errors import UserError
-from clipdistill.evaluate import COSTS
+from clipdistill.evaluate import denoiser_cost
 from clipdistill.kinds.base import Kind
 from clipdistill.models import fingerprint
 from clipdistill.models.diffusion import NAMED, create_diffusion, is_diffusion, load_diffusion
@@ -58,7 +58,7 @@ class DenoiserKind(Kind):
 
     def cost(self, model: Any, device: torch.device | str = "cpu") -> dict[str, float]:
         """Parameters; what a score costs depends on how many noise levels are drawn for it."""
-        return COSTS[self.name](model, device=device)
+        return denoiser_cost(model)
 
     def compile(self, model: Any) -> None:
         """The UNet."""

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from clipdistill.errors import UserError
-from clipdistill.evaluate import COSTS
+from clipdistill.evaluate import model_cost
 from clipdistill.export import save_student
 from clipdistill.kinds.base import Kind
-from clipdistill.models import create_joined, create_model, fingerprint, list_models, load_model
+from clipdistill.models import JoinedEncoder, create_joined, create_model, fingerprint, list_models, load_model
 from clipdistill.models.named import WEIGHTS_FOLDER
 from clipdistill.recipe import ModelSpec
 
@@ -28,8 +28,7 @@ class DualEncoderKind(Kind):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 student = create_joined(joined_spec(spec)).to(device)
-            student.lock_towers(image="image" in spec.locked, text="text" in spec.locked)
-            return student
+            return _locked(student, spec)
         if spec.model in list_models():
             return create_model(spec.model, seed=seed, device=device)
         return load_model(spec.model, device=device)
@@ -40,6 +39,10 @@ class DualEncoderKind(Kind):
             return create_joined(joined_spec(spec)).to(device)
         require_weights(spec.model)
         return load_model(spec.model, device=device)
+
+    def start_from(self, folder: Path, spec: ModelSpec, device: torch.device | str = "cpu") -> Any:
+        """A joined one with its towers locked again."""
+        return _locked(self.load(folder, device), spec)
 
     def recognises(self, name: str) -> bool:
         """Whatever no other kind takes."""
@@ -59,7 +62,7 @@ class DualEncoderKind(Kind):
 
     def cost(self, model: Any, device: torch.device | str = "cpu") -> dict[str, float]:
         """Parameters, FLOPs a pair, pictures a second."""
-        return COSTS[self.name](model, device=device)
+        return model_cost(model, device=device)
 
     def compile(self, model: Any) -> None:
         """Both towers."""
@@ -69,6 +72,13 @@ class DualEncoderKind(Kind):
     def checkpoint_activations(self, model: Any) -> None:
         """Both towers."""
         model.set_grad_checkpointing(True)
+
+
+def _locked(model: Any, spec: ModelSpec) -> Any:
+    """A joined model with the towers locked that `spec` names; any other as it is."""
+    if isinstance(model, JoinedEncoder):
+        model.lock_towers(image="image" in spec.locked, text="text" in spec.locked)
+    return model
 
 
 def joined_spec(spec: ModelSpec) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -33,7 +33,7 @@ def build_clip(model_cfg: dict[str, Any], name: str) -> nn.Module:
     try:
         if hugging_face:
             return _with_text_tower(CustomTextCLIP, cfg)
-        clip = kind(**cfg)
+        clip: nn.Module = kind(**cfg)
         _fit_projection(clip.visual)
         return clip
     except OSError as error:
@@ -50,6 +50,7 @@ def _with_text_tower(kind: Any, cfg: dict[str, Any]) -> nn.Module:
     from clipdistill.models.text_tower import known_to_open_clip, text_tower
 
     text = cfg["text_cfg"]
+    clip: Any
     if known_to_open_clip(text["hf_model_name"]):
         clip = kind(**cfg)
     else:
@@ -61,7 +62,7 @@ def _with_text_tower(kind: Any, cfg: dict[str, Any]) -> nn.Module:
     size = cfg["vision_cfg"].get("image_size")
     if cfg["vision_cfg"].get("timm_model_name") and size != clip.visual.trunk.default_cfg["input_size"][-1]:
         clip.visual.set_input_size(size)
-    return clip
+    return cast(nn.Module, clip)
 
 
 def _fit_projection(visual: Any) -> None:

@@ -29,6 +29,8 @@ class DualEncoder(nn.Module):
     """
 
     KIND: ClassVar[str] = "dual_encoder"
+    FEATURES: ClassVar[tuple[str, ...]] = ("embedding", "tokens")
+    """What a teacher of this architecture can give; see `tasks.teacher.LiveTeacher`."""
 
     def __init__(self, clip: nn.Module, *, name: str, config: dict[str, Any], tokenizer: TextTokenizer) -> None:
         super().__init__()

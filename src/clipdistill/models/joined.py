@@ -51,6 +51,8 @@ class JoinedEncoder(DualEncoder):
         UserError: a wrong field, an unknown timm name, files that are missing or don't fit.
     """
 
+    FEATURES = (*DualEncoder.FEATURES, "tower")
+
     def __init__(self, spec: Mapping[str, Any], *, name: str | None = None) -> None:
         check_spec(spec)
         name = name or f"{spec['image_tower']}+{Path(str(spec['text_tower'])).name}"

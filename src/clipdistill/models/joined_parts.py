@@ -86,9 +86,9 @@ def context_length(most: int, spec: Mapping[str, Any]) -> int:
 
 
 def timm_preprocess(trunk: Any) -> dict[str, Any]:
-    import timm.data
+    from timm.data.config import resolve_data_config
 
-    found = timm.data.resolve_data_config({}, model=trunk)
+    found = resolve_data_config({}, model=trunk)
     return {"mean": found["mean"], "std": found["std"], "interpolation": found["interpolation"]}
 
 
@@ -96,10 +96,7 @@ def fill_image_tower(trunk: Any, spec: Mapping[str, Any]) -> None:
     weights, tower = spec.get("image_weights"), str(spec["image_tower"])
     if not weights:
         return
-    if weights == "pretrained":
-        state = _hub_image_state(tower)
-    else:
-        state = read_tensors(Path(weights))
+    state = _hub_image_state(tower) if weights == "pretrained" else read_tensors(Path(weights))
     classifier = trunk.pretrained_cfg.get("classifier") or "head"
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     state = {key: value for key, value in state.items() if not key.startswith(tuple(f"{head}." for head in heads))}

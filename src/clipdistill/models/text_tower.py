@@ -9,7 +9,7 @@ from open_clip.hf_model import _POOLERS, HFTextEncoder
 from torch import nn
 
 
-class AnyTextTower(HFTextEncoder):
+class AnyTextTower(HFTextEncoder):  # type: ignore[misc]  # open_clip has no types
     """open_clip's Hugging Face text encoder for any encoder that `AutoModel` knows: same parts, same names.
 
     Args:

@@ -51,7 +51,7 @@ def affinity_mimicking(
 
 
 def _rows(
-    start: int,
+    _start: int,
     anchor: Tensor,
     taught_anchor: Tensor,
     contrast: Tensor,

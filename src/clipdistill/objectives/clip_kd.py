@@ -69,7 +69,8 @@ def fd(student: Tensor, teacher: Tensor) -> Tensor:
 
     Source: CLIP-KD, section "feature distillation"; the mean over dimensions from its released code (`mse_loss`).
     """
-    student, teacher = unit(student, "student"), unit(teacher.detach(), "teacher")
+    student = unit(student, "student")
+    teacher = unit(teacher.detach(), "teacher").to(student)
     same_shape(student, teacher, "student", "teacher")
     return F.mse_loss(student, teacher, reduction="none").mean(dim=1)
 
@@ -203,7 +204,7 @@ def _teacher_pair(teacher_image: Tensor, teacher_text: Tensor, student: Tensor) 
 
 
 def _kl_rows(
-    start: int,
+    _start: int,
     anchor: Tensor,
     taught_anchor: Tensor,
     contrast: Tensor,

@@ -66,7 +66,7 @@ def ensemble_kd(
     return (image_to_text + text_to_image) / 2
 
 
-def _rows(start: int, anchor: Tensor, *others: Tensor) -> Tensor:
+def _rows(_start: int, anchor: Tensor, *others: Tensor) -> Tensor:
     # others: K teacher anchors, the student's scale and contrast, K teacher scales, K teacher contrasts
     k = (len(others) - 2) // 3
     anchors, (scale, contrast) = others[:k], others[k : k + 2]
@@ -75,4 +75,5 @@ def _rows(start: int, anchor: Tensor, *others: Tensor) -> Tensor:
     target = torch.zeros_like(student)
     for own_scale, own_anchor, own_contrast in zip(scales, anchors, contrasts, strict=True):
         target = target + (own_scale * own_anchor @ own_contrast.T).softmax(dim=1) / k
-    return -(torch.special.entr(target) + target * student).sum(dim=1)
+    entropy: Tensor = torch.special.entr(target)
+    return -(entropy + target * student).sum(dim=1)

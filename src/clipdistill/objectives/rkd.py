@@ -35,7 +35,7 @@ def rkd_angle(student: Tensor, teacher: Tensor, *, chunk: int | None = 32) -> Te
     return mean_over_rows(_vertices, (sides := _sides(student, teacher, 3)), sides, chunk)
 
 
-def _vertices(start: int, vertex: Tensor, taught_vertex: Tensor, own: Tensor, taught: Tensor) -> Tensor:
+def _vertices(_start: int, vertex: Tensor, taught_vertex: Tensor, own: Tensor, taught: Tensor) -> Tensor:
     apart = 1 - torch.eye(len(own), device=own.device, dtype=own.dtype)
     error = F.smooth_l1_loss(_cosines(vertex, own), _cosines(taught_vertex, taught), reduction="none") * apart
     return error.sum(dim=(1, 2)) / ((len(own) - 1) * (len(own) - 2))  # the vertex itself as an end adds 0
@@ -45,7 +45,8 @@ def _cosines(vertex: Tensor, ends: Tensor) -> Tensor:
     edge = ends - vertex[:, None]
     length = edge.norm(dim=-1, keepdim=True)
     edge = edge / length.masked_fill(length < 1e-6, torch.inf)  # below that its direction is rounding
-    return edge @ edge.transpose(1, 2)
+    cosines: Tensor = edge @ edge.transpose(1, 2)
+    return cosines
 
 
 def _sides(student: Tensor, teacher: Tensor, least: int) -> tuple[Tensor, Tensor]:

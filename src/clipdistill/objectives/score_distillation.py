@@ -114,11 +114,8 @@ def sds_loss(
         given = share.sqrt() * latents + (1 - share).sqrt() * eps if reading == "noised" else latents
         with torch.set_grad_enabled(jacobian and torch.is_grad_enabled()):
             error = denoise(given, times, condition).to(latents.dtype) - eps
-        if jacobian:
-            squares = error.square()
-        else:
-            # The value of error^2 with the gradient of 2 * error * x_t.
-            squares = error.square() + 2 * error * (given - given.detach())
+        # Without the Jacobian: the value of error^2 with the gradient of 2 * error * x_t.
+        squares = error.square() if jacobian else error.square() + 2 * error * (given - given.detach())
         each = (step_weights(share, weighting) * squares).flatten(1)
         total = total + (each.sum(1) if reduction == "sum" else each.mean(1))
     return total / len(t)

@@ -70,4 +70,5 @@ class Draws:
     def normal(self, count: int) -> np.ndarray:
         """Return float64 [count] of the standard normal (Box-Muller)."""
         u = self.take(2 * count)
-        return np.sqrt(-2.0 * np.log1p(-u[:count])) * np.cos(2.0 * np.pi * u[count:])
+        lengths: np.ndarray = np.sqrt(-2.0 * np.log1p(-u[:count]))
+        return lengths * np.cos(2.0 * np.pi * u[count:])

@@ -169,13 +169,14 @@ def _place(radii: np.ndarray, draws: Draws) -> np.ndarray:
     """Return centres, float64 [n, 2], such that the circles of `radii` keep `GAP` from each other and the edges."""
     n = len(radii)
     low = radii + GAP
-    tries = low[:, None] + draws.take(_TRIES * n * 2).reshape(_TRIES, n, 2) * (1.0 - 2.0 * low)[:, None]
+    tries: np.ndarray = low[:, None] + draws.take(_TRIES * n * 2).reshape(_TRIES, n, 2) * (1.0 - 2.0 * low)[:, None]
     distance = np.linalg.norm(tries[:, :, None] - tries[:, None], axis=-1)
     need = radii[:, None] + radii[None] + GAP
     np.fill_diagonal(need, 0.0)
     good = (distance >= need).all(axis=(1, 2))
     if good.any():
-        return tries[int(np.argmax(good))]
+        first: np.ndarray = tries[int(np.argmax(good))]
+        return first
     # Four large objects rarely fit by chance: give each a quarter of the picture and jitter it inside.
     corners = np.array([(0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75)])[draws.order(4)[:n]]
     slack = np.maximum(0.25 - radii - GAP, 0.0)[:, None]

@@ -100,7 +100,7 @@ def write_world(
         return {**describe(there), "path": str(folder), "reused": True}
     try:
         with _whole_folder(folder) as target:
-            _write(target, settings, progress or (lambda done, total: None), device)
+            _write(target, settings, progress or (lambda _done, _total: None), device)
             write_json(target / "world.json", describe(settings))
     except UserError:
         there = _already_there(folder, settings)

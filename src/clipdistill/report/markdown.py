@@ -57,8 +57,7 @@ def _group(group: Group, files: Path, number: int, heading: str) -> list[str]:
         with atomic_path(files / f"regions-{number}.png") as temporary:
             temporary.write_bytes(sheet)
         parts += [f"![Regions]({files.name}/regions-{number}.png)"]
-    shown = [data for data in content.confusion_sets(group)]
-    for place, data in enumerate(shown):
+    for place, data in enumerate(content.confusion_sets(group)):
         figure = figures.confusion_figure(group, data)
         if figure is not None:
             parts += ["### Confusion"] if place == 0 else []

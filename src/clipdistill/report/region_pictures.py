@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -65,3 +66,15 @@ def regions_of(runs: Sequence[Path]) -> tuple[bytes | None, str]:
 
 def _has_targets(run: Path) -> bool:
     return (run / "teacher" / "targets.json").is_file()
+
+
+def draw_regions(data: Any, regions: Any, file: Path, pictures: int = 12) -> None:
+    """Draw the stored regions of pictures from all over a mixture into `file`, for the report."""
+    some: list[tuple[Any, Any]] = []
+    positions = range(0, len(data), max(1, len(data) // pictures))
+    rows = regions.rows([data.ids[position] for position in positions])
+    for position, row in list(zip(positions, rows.tolist(), strict=True))[:pictures]:
+        if data.ids[position] not in regions.bad:
+            some.append((data[position].image.open(), regions.regions(row)))
+    if some:
+        file.write_bytes(region_sheet(some))

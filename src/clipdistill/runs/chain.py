@@ -13,11 +13,11 @@ from clipdistill.recipe import Recipe
 from clipdistill.report.paper import paper_table
 from clipdistill.runs.data import Data, open_data
 from clipdistill.runs.derived import control_recipe, teacher_recipe, trainings
-from clipdistill.runs.dry import dry_regions
 from clipdistill.runs.evaluation import check_suites, open_evaluations
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts, open_parts
 from clipdistill.runs.stages import Cache, Evaluate, Export, FindRegions, Fit, Report, Stage, Targets
+from clipdistill.runs.stages.regions import dry_regions
 from clipdistill.tasks import find_task
 
 

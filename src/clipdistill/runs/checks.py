@@ -47,8 +47,13 @@ def check_training(recipe: Recipe, world_size: int = 1) -> None:
     if recipe.data.hard_negatives and "hard_negatives" not in task.Options.model_fields:
         raise UserError("`data.hard_negatives`: they enter InfoNCE over whole captions; set it to 0 for this task")
     task.check_options(task_options(recipe))
-    if not (task.OWN_TEACHER and not recipe.teachers):  # such a task makes its teacher of what it starts from
+    if recipe.teachers or not task.OWN_TEACHER:  # such a task makes its teacher of what it starts from
         task.check_teachers(len(recipe.teachers))
+    apart = {"store", "meta", "locked"}
+    start = recipe.student.model_dump(exclude=apart)
+    if task.OWN_TEACHER and any(spec.model_dump(exclude=apart) != start for spec in recipe.teachers):
+        what = f"{recipe.task.method} learns from the model that it starts from"
+        raise UserError(f"`teachers.0`: {what}; name it as `student` does")
     local, rest = divmod(recipe.train.batch_size, world_size)
     if rest:
         raise UserError(f"`train.batch_size` ({recipe.train.batch_size}) must divide by the {world_size} processes")

@@ -19,6 +19,7 @@ from clipdistill.stores.targets import TeacherStore
 from clipdistill.stores.writer import BLOCK_ROWS, ShardWriter
 
 Progress = Callable[[int, int], None]
+Bad = list[dict[str, str]]
 
 
 def cache_teacher(
@@ -152,7 +153,7 @@ class _Job:
             self.shard.write(number, self._arrays("image", rows, lengths), view=view, bad=bad)
             self.shard.stop_if_too_bad(self.max_bad_share)
 
-    def _batches(self, blocks: list[range], view: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, list]]:
+    def _batches(self, blocks: list[range], view: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, Bad]]:
         """(local rows, unit rows, lengths, bad) of each batch; no batch crosses from one block to the next."""
         if not blocks:
             return

@@ -30,7 +30,7 @@ class Encoder:
     def __init__(self, model: Any, features: str, device: torch.device) -> None:
         if features not in FEATURES:
             raise ValueError(f"features must be one of {FEATURES}, got {features!r}")
-        if features == "tower" and not hasattr(model, "image_tower_features"):
+        if features not in model.FEATURES:
             raise UserError(f"{model.name}: only a joined model has tower features to store; store its embeddings")
         self._model = model
         self._image = model.encode_image if features == "embedding" else model.image_tower_features

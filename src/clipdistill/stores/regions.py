@@ -70,3 +70,24 @@ class RegionStore(Store):
             )
         geometry, _ = self.padded("geometry", rows, max_regions)
         return {"features": features, "mask": mask, "scores": geometry[..., 4], "areas": geometry[..., 5]}
+
+
+class DryRegions:
+    """Stands in a forecast for a store that isn't written yet: regions of the right shape."""
+
+    path = "regions"
+
+    def __init__(self, width: int, max_regions: int) -> None:
+        self.width, self.meta = width, {"max_regions": max_regions}
+
+    def rows(self, ids: Any) -> np.ndarray:
+        """A row a sample."""
+        return np.arange(len(ids))
+
+    def lookup(self, rows: Any, max_regions: int) -> dict[str, np.ndarray]:
+        """Noise."""
+        draw, shape = np.random.default_rng(0), (len(rows), max_regions)
+        return {
+            "features": draw.standard_normal((*shape, self.width), dtype=np.float32), "mask": np.ones(shape, bool),
+            "scores": draw.random(shape, dtype=np.float32), "areas": draw.random(shape, dtype=np.float32),
+        }  # fmt: skip

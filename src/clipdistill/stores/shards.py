@@ -67,7 +67,8 @@ class Layout:
         """How many slots each sample has, int64 [B]."""
         if self._slots is None:
             return np.ones(len(samples), np.int64)
-        return self._slots[samples + 1] - self._slots[samples]
+        counts: np.ndarray = self._slots[samples + 1] - self._slots[samples]
+        return counts
 
     def find(self, samples: np.ndarray, slots: Any = 0, views: Any = 0) -> tuple[np.ndarray, np.ndarray]:
         """First row and number of rows, int64 [B] each, of slot `slots` (and view `views`) of samples [B]."""

@@ -115,10 +115,11 @@ class Store:
 
     def checked(self, rows: Any) -> np.ndarray:
         """Rows as int64 [B]; a UserError for one that isn't there."""
-        rows = np.asarray(rows, dtype=np.int64)
-        if len(rows) and not (0 <= rows.min() and rows.max() < len(self.ids)):
-            raise UserError(f"{self.path}: row {rows.min()}..{rows.max()} asked of {len(self.ids)} samples; {AGAIN}")
-        return rows
+        found: np.ndarray = np.asarray(rows, dtype=np.int64)
+        if len(found) and (found.min() < 0 or found.max() >= len(self.ids)):
+            asked = f"row {found.min()}..{found.max()} asked of {len(self.ids)} samples"
+            raise UserError(f"{self.path}: {asked}; {AGAIN}")
+        return found
 
     def _by_shard(self, rows: np.ndarray) -> Iterator[tuple[Shard, Any, np.ndarray]]:
         """(shard, which of `rows` lie in it, their numbers within it) for each shard that has some."""

@@ -49,7 +49,7 @@ class TeacherStore(Store):
             UserError: a row that isn't there, a view that wasn't stored, a picture that couldn't be read.
         """
         rows, views = self.checked(rows), np.asarray(views, dtype=np.int64)
-        if len(views) and not (0 <= views.min() and views.max() < self.views):
+        if len(views) and (views.min() < 0 or views.max() >= self.views):
             wrong = views[(views < 0) | (views >= self.views)][0]
             raise UserError(f"{self.path}: view {wrong} asked of a store with {self.views}; use its augmentation plan")
         unread = np.isin(rows, self._unread)

@@ -199,7 +199,7 @@ class ShardWriter:
             write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
         for line in lines:
             self._note(line)
-        self._log = open(path, "ab")
+        self._log = open(path, "ab")  # noqa: SIM115 - held as long as the writer, closed by `close`
         writable = {} if self.finished else self.specs
         self._files = {name: RowsFile(self.folder, spec, self._ends[name]) for name, spec in writable.items()}
 

@@ -121,9 +121,8 @@ class Task(nn.Module):
             raise UserError(f"`teachers`: {name} needs {needs}; add one, or use `task.method=contrastive`")
         if most is not None and count > most:
             takes = "no teacher" if most == 0 else "one teacher" if most == 1 else f"{most} teachers at most"
-            raise UserError(
-                f"`teachers`: {name} takes {takes}, not {count}; remove the others, or choose another method"
-            )
+            fix = "set `teachers=[]`" if most == 0 else "remove the others"
+            raise UserError(f"`teachers`: {name} takes {takes}, not {count}; {fix}, or choose another method")
 
     @classmethod
     def check_weights(cls, weights: Mapping[str, float] | None) -> dict[str, float]:

@@ -53,7 +53,8 @@ class LiveTeacher:
     @property
     def model(self) -> nn.Module:
         """The frozen model."""
-        return self._model
+        found: nn.Module = self._model
+        return found
 
     def fields(self) -> dict[str, Field]:
         """Pictures and captions under its role; captions alone for token features."""

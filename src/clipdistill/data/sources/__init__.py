@@ -18,8 +18,8 @@ def _format(module: str, function: str) -> Callable[..., Source]:
     """Return a function that imports its module when it is first called: `datasets` alone takes a second."""
 
     def opener(**options: Any) -> Source:
-        target = getattr(importlib.import_module(f"clipdistill.data.sources.{module}"), function)
-        known = [name for name in inspect.signature(target).parameters]
+        target: Callable[..., Source] = getattr(importlib.import_module(f"clipdistill.data.sources.{module}"), function)
+        known = list(inspect.signature(target).parameters)
         for option in options:
             if option not in known:
                 raise UserError(

@@ -85,6 +85,7 @@ def open_arrays(
 
 def _array(file: Path) -> np.ndarray:
     try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
+        found: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{file}: not a NumPy array ({str(error).splitlines()[0]})") from None
+    return found

@@ -93,7 +93,7 @@ def _open(
     classes = tuple(map(str, names.get("fine_label_names") or names.get("label_names") or ()))
     images = np.concatenate(pixels).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     numbers = np.concatenate(labels)
-    if len(images) == 0 or numbers.min() < 0 or numbers.max() >= len(classes):
+    if len(images) == 0 or np.min(numbers) < 0 or np.max(numbers) >= len(classes):
         raise UserError(f"{folder}: labels don't fit the {len(classes)} class names of '{meta}'")
     return ArraySource(
         name or f"{kind.lower()}-{split}", split, np.ascontiguousarray(images), numbers, classes, templates

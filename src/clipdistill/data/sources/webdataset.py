@@ -12,6 +12,7 @@ import json
 import os
 import tarfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +155,8 @@ def _index(file: Path, caption_key: str, skipped: list[tuple[str, str]]) -> list
     left_out: list[tuple[str, str]] = []
     rows = _scan(file, caption_key, left_out)
     skipped += left_out
-    try:
+    with suppress(UserError, OSError, UnicodeEncodeError):  # a read-only data folder costs a scan each time, no more
         write_text(beside, json.dumps({"stamp": stamp, "skipped": left_out, "rows": rows}, ensure_ascii=False))
-    except (UserError, OSError, UnicodeEncodeError):
-        pass  # a read-only data folder costs a scan each time, nothing else
     return rows
 
 

@@ -44,7 +44,7 @@ class Benchmarks:
         self.past: list[int] | None = None
 
 
-def _by_cosine(job: Job, options: CompositionalOptions) -> Matcher:
+def _by_cosine(job: Job, _: CompositionalOptions) -> Matcher:
     return DualEncoderMatcher(job.model, device=job.device, batch_size=job.batch_size)
 
 

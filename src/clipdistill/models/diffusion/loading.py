@@ -81,17 +81,27 @@ def _part(part: str, folder: Path, dtype: torch.dtype) -> Any:
     import transformers
 
     try:
-        if part == "unet":
-            return diffusers.UNet2DConditionModel.from_pretrained(folder, torch_dtype=dtype)
-        if part == "vae":
-            return diffusers.AutoencoderKL.from_pretrained(folder, torch_dtype=dtype)
-        if part == "text_encoder":
-            return transformers.CLIPTextModel.from_pretrained(folder, dtype=dtype)
-        return transformers.CLIPTokenizer.from_pretrained(folder)
+        if part == "tokenizer":
+            return transformers.CLIPTokenizer.from_pretrained(folder)
+        kind: Any
+        kind, word = {
+            "unet": (diffusers.UNet2DConditionModel, "torch_dtype"),
+            "vae": (diffusers.AutoencoderKL, "torch_dtype"),
+            "text_encoder": (transformers.CLIPTextModel, "dtype"),
+        }[part]
+        model, found = kind.from_pretrained(folder, output_loading_info=True, **{word: dtype})
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         why = (lines[0] if lines else type(error).__name__)[:200]
         raise UserError(f"{folder}: can't be opened ({why}); fetch this part of the checkpoint again") from error
+    # Both libraries fill what a file lacks with random numbers and say so in a log; names change between versions.
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise UserError(
+            f"{folder}: lacks {len(missing)} of the weights that this version's {type(model).__name__} has, such as "
+            f"{missing[0]}; fetch this part of the checkpoint again, or open it with the library version that wrote it"
+        )
+    return model
 
 
 def _scheduler(folder: Path) -> Any:

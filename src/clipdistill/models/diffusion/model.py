@@ -84,7 +84,7 @@ class DiffusionTeacher(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the UNet is."""
-        return next(self.unet.parameters()).device
+        return self._weight.device
 
     @property
     def frozen(self) -> bool:
@@ -126,13 +126,13 @@ class DiffusionTeacher(nn.Module):
             [B, c, h, w] in the model's precision: the mode of the VAE's posterior times its scaling factor, or the
             pixels in [-1, 1].
         """
-        scaled = (pixels.to(self.device).float() / 127.5 - 1).to(self._dtype)
+        scaled = (pixels.to(self.device).float() / 127.5 - 1).to(self._weight.dtype)
         if self.vae is None:
             return scaled
         encoded = self.vae.encode(scaled.to(self.vae.dtype)).latent_dist.mode()
         shift = getattr(self.vae.config, "shift_factor", None) or 0.0
         latents: Tensor = (encoded - shift) * self.vae.config.scaling_factor
-        return latents.to(self._dtype)
+        return latents.to(self._weight.dtype)
 
     def signal_and_noise(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """The factors of signal and noise at steps t int64 [B]: float64 [B, 1, 1, 1] each (DDPM, 2020, equation 4)."""
@@ -155,7 +155,7 @@ class DiffusionTeacher(nn.Module):
 
     def predict(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """The UNet's own output at x_t [B, c, h, w], steps t int64 [B], conditioning [B, L, C]: [B, c, h, w]."""
-        dtype = self._dtype
+        dtype = self._weight.dtype
         given = x_t.to(dtype)
         if self.channels_last:
             given = given.contiguous(memory_format=torch.channels_last)
@@ -174,7 +174,7 @@ class DiffusionTeacher(nn.Module):
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """The UNet's middle block at x_t, averaged over space: I(x, c) of SDS-CLIP's equation 6, [B, feature_width]."""
         found: list[Tensor] = []
-        hook = self.unet.mid_block.register_forward_hook(lambda module, given, output: found.append(output))
+        hook = self.unet.mid_block.register_forward_hook(lambda _module, _given, output: found.append(output))
         try:
             self.predict(x_t, t, condition)
         finally:
@@ -211,13 +211,14 @@ class DiffusionTeacher(nn.Module):
         self._memo.clear()
         return super().load_state_dict(*given, **named)
 
-    def _apply(self, fn: Callable, *given: Any, **named: Any) -> Any:
+    def _apply(self, fn: Callable[[Tensor], Tensor], *given: Any, **named: Any) -> Any:
         self._memo.clear()
-        return super()._apply(fn, *given, **named)
+        return super()._apply(fn, *given, **named)  # type: ignore[no-untyped-call]
 
     @property
-    def _dtype(self) -> torch.dtype:
-        return next(self.unet.parameters()).dtype
+    def _weight(self) -> nn.Parameter:
+        found: nn.Parameter = next(self.unet.parameters())
+        return found
 
     def _check_parts(self) -> None:
         unet = self.unet.config

@@ -24,11 +24,11 @@ def _yolo(**options: Any) -> Provider:
     return Yolo(**options)
 
 
-def _grid(rows: int = 2, columns: int = 2, device: str = "cpu") -> Provider:
+def _grid(rows: int = 2, columns: int = 2, device: str = "cpu") -> Provider:  # noqa: ARG001 - every provider is told it
     return Grid(rows, columns)
 
 
-def _whole(device: str = "cpu") -> Provider:
+def _whole(device: str = "cpu") -> Provider:  # noqa: ARG001 - every provider is told it
     return Whole()
 
 

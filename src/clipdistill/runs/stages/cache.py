@@ -30,7 +30,7 @@ class Cache(Stage):
         return Forecast(
             "the teacher's store",
             seconds=self.state.caching_seconds(device) * len(mixture) * views,
-            disk_bytes=self.state.store_bytes(len(mixture), views, caption_count(self.parts), device),
+            disk_bytes=self.state.store_bytes(len(mixture), views, mixture.caption_count(), device),
         )
 
     def run(self) -> None:
@@ -53,10 +53,3 @@ class Cache(Stage):
         """What the teacher could not read has no targets."""
         assert self.state.store is not None
         self.parts.data.leave_out(self.state.store.bad)
-
-
-def caption_count(parts: Parts, sample: int = 200) -> int:
-    """Captions in the data, from its first `sample` samples."""
-    mixture = parts.data.mixture
-    first = [len(mixture[i].captions) for i in range(min(sample, len(mixture)))]
-    return round(sum(first) / len(first) * len(mixture))

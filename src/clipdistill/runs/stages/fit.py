@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from clipdistill.engine.checkpoint import list_checkpoints
-from clipdistill.engine.forecast import forward_flops, time_step
+from clipdistill.engine.forecast import forward_flops, time_step, untouched
 from clipdistill.engine.rng import seed_everything
 from clipdistill.engine.trainer import Trainer
-from clipdistill.kinds import kind_of, open_trained
+from clipdistill.kinds import KINDS, kind_of
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts
 from clipdistill.runs.stages.base import Forecast, Stage
-from clipdistill.tasks import Task
+from clipdistill.tasks import Task, find_task
 
 Dry = Callable[[Parts], Any]
 
@@ -82,8 +81,10 @@ class Fit(Stage):
     def run(self) -> None:
         """Train to the last step, from the newest checkpoint where there is one."""
         parts, ranks, recipe = self.parts, self.parts.ranks, self.parts.recipe
+        self.dry_task, self.dry_batch = None, {}  # their memory is wanted now
         if self.start is not None:
-            parts.model = open_trained(self.start, ranks.device)
+            kind = KINDS[find_task(recipe.task.method).KIND]
+            parts.model = kind.start_from(self.start, recipe.student, ranks.device)
         resume = self.folder.has_checkpoint
         if ranks.is_main:
             print(self.title) if self.title and not resume else None
@@ -119,17 +120,3 @@ def keep_epochs(folder: RunFolder, student: Any, steps_per_epoch: int) -> None:
         weights = {k.removeprefix(prefix): v for k, v in state["task"].items() if k.startswith(prefix)}
         student.load_state_dict(state["average"] or weights)  # the average is what `train.ema` asks for
         kind_of(student).save(student, folder.epochs / str(number))
-
-
-@contextmanager
-def untouched(model: torch.nn.Module) -> Iterator[None]:
-    """Leave as they were which parameters take a gradient, and which modules train: a dry task freezes some."""
-    asked = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for parameter, flag in asked:
-            parameter.requires_grad_(flag)
-        for module, mode in modes:
-            module.training = mode

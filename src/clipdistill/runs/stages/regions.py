@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from clipdistill.data import Mixture
+from clipdistill.engine.forecast import seconds_of
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
 from clipdistill.models.regions import open_provider
 from clipdistill.recipe import Recipe, RegionSpec
-from clipdistill.report.region_pictures import region_sheet
+from clipdistill.report.region_pictures import draw_regions
 from clipdistill.runs.parts import Parts
 from clipdistill.runs.stages.base import Forecast, Stage
 from clipdistill.stores.encoder import evaluating
 from clipdistill.stores.region_cache import cache_regions
 from clipdistill.stores.region_crops import Crops
-from clipdistill.stores.regions import RegionStore
+from clipdistill.stores.regions import DryRegions, RegionStore
 
 ANNOTATIONS = "annotations"
 TIMED = 8
@@ -71,7 +70,7 @@ class FindRegions(Stage):
         """Batches may hold regions from now on; pictures that couldn't be read have none."""
         store = RegionStore.open(self.spec.store)
         if self.parts.ranks.is_main and self.sheet is not None:
-            draw_regions(self.parts, store, self.sheet)
+            draw_regions(self.parts.data.mixture, store, self.sheet)
         self.parts.data.leave_out(store.bad)
         self.parts.data.give_regions(store)
 
@@ -107,25 +106,8 @@ def open_regions(spec: RegionSpec, device: Any) -> Any | None:
         raise UserError(f"`regions`: {error}") from error
 
 
-def draw_regions(parts: Parts, regions: RegionStore, file: Path, pictures: int = 12) -> None:
-    """Draw the regions of pictures from all over the data."""
-    some: list[tuple[Any, Any]] = []
-    mixture = parts.data.mixture
-    positions = range(0, len(mixture), max(1, len(mixture) // pictures))
-    rows = regions.rows([mixture.ids[position] for position in positions])
-    for position, row in list(zip(positions, rows.tolist(), strict=True))[:pictures]:
-        if mixture.ids[position] not in regions.bad:
-            some.append((mixture[position].image.open(), regions.regions(row)))
-    if some:
-        file.write_bytes(region_sheet(some))
-
-
-def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds that `work` takes, the device's share included."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+def dry_regions(parts: Parts) -> Mixture:
+    """The training data with regions of the right shape, for the forecast of what reads them."""
+    mixture = copy(parts.data.mixture)
+    mixture.regions = DryRegions(int(parts.model.embed_dim), region_spec(parts.recipe).max_regions)
+    return mixture

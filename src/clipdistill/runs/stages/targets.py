@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from clipdistill.engine.forecast import no_trace
+from clipdistill.engine.forecast import no_trace, seconds_of
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
-from clipdistill.evaluate.leakage import caption_from_target, chance_of_own_caption
+from clipdistill.evaluate.leakage import target_leakage
 from clipdistill.files import write_json
 from clipdistill.kinds import open_trained
 from clipdistill.models import fingerprint
@@ -18,9 +18,7 @@ from clipdistill.recipe import MetaSpec
 from clipdistill.runs.folder import trained_epoch
 from clipdistill.runs.parts import Parts
 from clipdistill.runs.stages.base import Forecast, Stage
-from clipdistill.runs.stages.cache import caption_count
 from clipdistill.runs.stages.fit import Fit
-from clipdistill.runs.stages.regions import seconds_of
 from clipdistill.runs.teachers import TeacherState
 from clipdistill.stores import TeacherStore
 from clipdistill.stores.pairs import cache_pairs
@@ -51,7 +49,7 @@ class Targets(Stage):
 
     def forecast(self) -> Forecast:
         """One timed batch of the teacher, times all captions."""
-        captions, width = caption_count(self.parts), int(self.base.embed_dim)
+        captions, width = self.parts.data.mixture.caption_count(), int(self.base.embed_dim)
         if (self.folder / "targets" / "store.json").is_file():
             return Forecast("its targets")
         if self.fit.dry_task is None:  # another run trained the teacher
@@ -84,7 +82,7 @@ class Targets(Stage):
         """The student's teacher has a store from now on."""
         self.state.store = TeacherStore.open(self.folder / "targets")
         if self.parts.ranks.is_main:
-            write_json(self.folder / "targets.json", leakage(self.parts, self.state.store))
+            write_json(self.folder / "targets.json", target_leakage(self.parts.data.kept, self.state.store))
 
     def _teacher(self) -> Any:
         meta = self.meta
@@ -97,29 +95,3 @@ class Targets(Stage):
                 "run had it"
             )
         return teacher
-
-
-def leakage(parts: Parts, targets: TeacherStore, captions: int = 1000) -> dict[str, Any]:
-    """How well the captions of the first samples can be told from the targets, and from the regions' mean alone."""
-    mixture = parts.data.kept
-    owner: list[int] = []
-    which: list[int] = []
-    for row in range(len(mixture)):
-        count = len(mixture[row].captions)
-        owner += [row] * count
-        which += range(count)
-        if len(owner) >= captions:
-            break
-    rows = targets.rows([mixture.ids[row] for row in owner])
-    image, text = torch.from_numpy(targets.pair_image(rows, which)), torch.from_numpy(targets.text(rows, which))
-    regions = mixture.regions
-    found = regions.lookup(regions.rows([mixture.ids[row] for row in owner]), int(regions.meta["max_regions"]))
-    plain = torch.from_numpy(found["features"].sum(axis=1) / found["mask"].sum(axis=1, keepdims=True))
-    number = torch.tensor(owner)
-    return {
-        "captions": len(owner),
-        "pictures": len(set(owner)),
-        "chance": chance_of_own_caption(number),
-        "target": caption_from_target(image, text, number),
-        "regions_alone": caption_from_target(plain, text, number),
-    }

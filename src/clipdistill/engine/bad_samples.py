@@ -1,0 +1,50 @@
+"""The samples that a training could not read: listed in a file, each once, until there are too many of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from clipdistill.errors import UserError
+
+
+class BadSamples:
+    """Notes unreadable samples in `bad_samples.jsonl`.
+
+    Args:
+        path: of the file. samples: size of the data set, 0 = unknown. limit: the share of it that may be bad.
+
+    Attributes:
+        found: id -> reason.
+    """
+
+    def __init__(self, path: Path, samples: int, limit: float) -> None:
+        self.path, self.samples, self.limit = path, samples, limit
+        self.found: dict[str, str] = {}
+
+    def note(self, found: Iterable[Mapping[str, str]]) -> None:
+        """List samples, each with its `id` and `reason`; those that are known already don't count again.
+
+        Raises:
+            UserError: they are more than the limit.
+        """
+        new = {item["id"]: item["reason"] for item in found if item["id"] not in self.found}
+        if not new:
+            return
+        self.found.update(new)
+        self._write(new, "a")
+        if self.samples and len(self.found) > self.limit * self.samples:
+            raise UserError(
+                f"{self.path}: {len(self.found)} of {self.samples} samples can't be read, more than data.max_bad_share "
+                f"= {self.limit:g}; mend them (the file lists each with its reason) or raise the share"
+            )
+
+    def restore(self, found: Mapping[str, str]) -> None:
+        """Go back to what was known at a checkpoint; the file may hold more, met after it."""
+        self.found = dict(found)
+        self._write(self.found, "w")
+
+    def _write(self, found: Mapping[str, str], mode: str) -> None:
+        with open(self.path, mode, encoding="utf-8") as handle:
+            handle.writelines(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in found.items())
