@@ -145,7 +145,7 @@ class Bench:
             return StoredRegions(self.mixture)
         if mode in (TEACHER_LIVE, STUDENT_LIVE):
             return FreshCrops(self.base, self.mixture, self.device)
-        return lambda batch: {}
+        return lambda _: {}
 
     def step(self, mode: str, now: Callable[[], float]) -> Callable[[], float]:
         """A function that makes `steps` steps and returns pairs a second; batches are those of the training."""

@@ -115,8 +115,9 @@ class RunFolder:
 
     @property
     def has_progress(self) -> bool:
-        """Whether anything was trained in it: the student, a teacher of its own, a stage."""
-        return self.has_checkpoint or (self.path / "teacher").is_dir() or (self.path / "stages").is_dir()
+        """Whether anything was trained in it: the student, whose checkpoints may be gone, a teacher, a stage."""
+        made = (self.student, self.path / "teacher", self.path / "stages")
+        return self.has_checkpoint or any(folder.is_dir() for folder in made)
 
     def start(self, recipe: Recipe) -> None:
         """Make the folder and write the recipe as resolved, and what it runs on."""
