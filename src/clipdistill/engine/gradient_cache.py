@@ -135,7 +135,7 @@ def _batch_terms(
     return {name: value.detach() for name, value in losses.items()}, local
 
 
-def _same_draws(ranks: Ranks) -> AbstractContextManager:
+def _same_draws(ranks: Ranks) -> AbstractContextManager[None]:
     # Ranks have generators of their own, for dropout. A batch term is one term of one batch: what it draws (hard
     # negatives) must be the same on every rank, else each would push its slice of the gradient of another loss.
     if ranks.world_size == 1:
