@@ -1,10 +1,10 @@
 """DCLIP's steps with cached regions and targets against encoding the crops anew in every step. See `--help`.
 
 Five trainings over the same batches, which are in memory before the clock starts: the meta-teacher with its regions
-looked up, and with the crops of every picture cut, resized and encoded in each step (the released code's way); the
-student with its targets looked up, with the meta-teacher making them in each step from fresh crops, and without a
-teacher (plain fine-tuning). Re-encoding is given its best case: pictures are decoded and boxes found beforehand, and
-all crops of a batch are encoded together.
+looked up (within the clock, though a loader's workers would do it beside the step), and with the crops of every picture
+cut, resized and encoded in each step (the released code's way); the student with its targets looked up, with the
+meta-teacher making them in each step from fresh crops, and without a teacher (plain fine-tuning). Re-encoding is given
+its best case: pictures are decoded and boxes found beforehand, and all crops of a batch are encoded together.
 
 Peak memory is taken in a process a training, since a process's own peak only grows. Weights are random: they cost the
 same.
@@ -26,20 +26,20 @@ from typing import Any
 os.environ.setdefault("CLIPDISTILL_QUIET", "1")
 
 import torch
-from clipdistill.tasks.region_teacher import RegionInputs
 from measuring import clock, interleave, machine, peak_mb, ratio, recipe_for, show, small_world, summary, wait
 
 from clipdistill.data import AugmentPlan, ImageView, Loader, Mixture, open_source
+from clipdistill.data.fields import Field, Regions
 from clipdistill.data.transforms import apply
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.trainer import Trainer
 from clipdistill.models import create_model
-from clipdistill.models.meta_teacher import MetaTeacher, region_inputs
+from clipdistill.models.meta_teacher import MetaTeacher
 from clipdistill.stores.encoder import Encoder
 from clipdistill.stores.pairs import cache_pairs
 from clipdistill.stores.region_cache import cache_regions
 from clipdistill.tasks import DCLIP, DCLIPTeacher
-from clipdistill.tasks.teacher import StoredTeacher
+from clipdistill.tasks.teacher import LiveTeacher, StoredTeacher
 
 TEACHER, TEACHER_LIVE = "meta-teacher, regions stored", "meta-teacher, crops encoded each step"
 STUDENT, STUDENT_LIVE = "student, targets stored", "student, crops encoded each step"
@@ -47,46 +47,61 @@ PLAIN = "student, no teacher"
 MODES = (TEACHER, TEACHER_LIVE, STUDENT, STUDENT_LIVE, PLAIN)
 
 
-class FreshCrops(RegionInputs):
-    """Region inputs whose embeddings are made anew for each batch; boxes and decoded pictures are at hand."""
+class StoredRegions:
+    """The regions of a batch's pictures, looked up in the store: what the loader gives a task."""
 
-    def __init__(self, base: Any, store: Any, mixture: Mixture, max_regions: int, device: torch.device) -> None:
-        super().__init__(base, store, mixture.ids, max_regions)
+    def __init__(self, mixture: Mixture) -> None:
+        self.field = Regions(mixture)
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """`regions`, `region_mask`, `region_scores` and `region_areas`."""
+        found: dict[str, torch.Tensor] = self.field.collate([int(self.field.rows[one]) for one in batch["sample"]])
+        return found
+
+
+class FreshCrops(StoredRegions):
+    """The same with embeddings that are made anew for each batch; boxes and decoded pictures are at hand."""
+
+    def __init__(self, base: Any, mixture: Mixture, device: torch.device) -> None:
+        super().__init__(mixture)
         self._encoder = Encoder(base, "embedding", device)
         self._view = replace(ImageView.from_preprocess(base.preprocess), resize_mode="squash")
         self._images = [mixture[row].image.open() for row in range(len(mixture))]
 
     @torch.no_grad()
-    def targets(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """As `RegionInputs`, the crops' embeddings fresh."""
-        found = super().targets(batch)
-        samples = batch["sample"].cpu().tolist()
-        rows = [self.store.regions(int(self._rows[sample])) for sample in samples]
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """As `StoredRegions`, the crops' embeddings fresh."""
+        found = super().__call__(batch)
+        samples = batch["sample"].tolist()
+        rows = [self.field.store.regions(int(self.field.rows[sample])) for sample in samples]
         crops = [
             apply(self._images[sample].crop(tuple(round(float(side)) for side in box)), None, self._view)
             for sample, own in zip(samples, rows, strict=True)
             for box in own.boxes
         ]
-        found["regions"][found["region_mask"]] = torch.from_numpy(self._encoder.image(torch.stack(crops))[0]).to(
-            found["regions"].device
-        )
+        found["regions"][found["region_mask"]] = torch.from_numpy(self._encoder.image(torch.stack(crops))[0])
         return found
 
 
 class FreshTargets:
-    """The meta-teacher at work in the student's step."""
+    """The meta-teacher at work in the student's step, on the regions that the batch holds by then."""
 
     name = "meta-teacher"
 
-    def __init__(self, meta: MetaTeacher, inputs: RegionInputs) -> None:
-        self._meta, self._inputs = meta, inputs
-        self.embed_dim, self.logit_scale = inputs.embed_dim, inputs.logit_scale
+    def __init__(self, meta: MetaTeacher, base: Any) -> None:
+        self._meta, self._captions = meta, LiveTeacher(base, features="tokens")
+        self.embed_dim, self.logit_scale = self._captions.embed_dim, self._captions.logit_scale
+
+    def fields(self) -> dict[str, Field]:
+        """Captions for the frozen text tower."""
+        return self._captions.fields()
 
     @torch.no_grad()
     def targets(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """`image` and `text`."""
-        found = self._inputs.targets(batch)
-        return {"image": self._meta(*region_inputs(found)), "text": found["text"]}
+        found = {name: value for name, value in batch.items() if name.startswith("region")}
+        found |= self._captions.targets(batch)
+        return {"image": self._meta(*self._meta.inputs(found)), "text": found["text"]}
 
 
 class Bench:
@@ -105,7 +120,7 @@ class Bench:
             self.base, self.mixture, None, world / "regions", max_regions=options.regions, device=self.device
         )
         assert regions is not None
-        self.regions = regions
+        self.regions = self.mixture.regions = regions
         torch.manual_seed(0)
         heads = 12 if self.base.embed_dim % 12 == 0 else 8
         self.meta = MetaTeacher(self.base.embed_dim, heads=heads).to(self.device).requires_grad_(False).eval()
@@ -116,41 +131,43 @@ class Bench:
         """The training called `mode`; each has models of its own."""
         if mode == PLAIN:
             return DCLIP(create_model(self.options.model, 0, device=self.device), weights={"task": 1.0})
-        inputs: RegionInputs
-        if mode in (TEACHER_LIVE, STUDENT_LIVE):
-            inputs = FreshCrops(self.base, self.regions, self.mixture, self.options.regions, self.device)
-        else:
-            inputs = RegionInputs(self.base, self.regions, self.mixture.ids, self.options.regions)
         if mode in (TEACHER, TEACHER_LIVE):
-            return DCLIPTeacher(
-                DCLIPTeacher.make_student(self.base.embed_dim, self.heads, None), [inputs], None, self.heads
-            )
+            meta = DCLIPTeacher.make_student(self.base, None, self.heads)
+            return DCLIPTeacher(meta, [LiveTeacher(self.base, features="tokens")], None, self.heads)
         assert self.pairs is not None
-        teacher = StoredTeacher(self.pairs, self.mixture.ids) if mode == STUDENT else FreshTargets(self.meta, inputs)
+        stored = mode == STUDENT
+        teacher = StoredTeacher(self.pairs, self.mixture.ids) if stored else FreshTargets(self.meta, self.base)
         return DCLIP(create_model(self.options.model, 0, device=self.device), [teacher])
+
+    def regions_of(self, mode: str) -> Callable[[Mapping[str, Any]], dict[str, torch.Tensor]]:
+        """What the training called `mode` does for the regions of a batch in each step; nothing for most students."""
+        if mode == TEACHER:
+            return StoredRegions(self.mixture)
+        if mode in (TEACHER_LIVE, STUDENT_LIVE):
+            return FreshCrops(self.base, self.mixture, self.device)
+        return lambda _: {}
 
     def step(self, mode: str, now: Callable[[], float]) -> Callable[[], float]:
         """A function that makes `steps` steps and returns pairs a second; batches are those of the training."""
-        student = mode in (STUDENT, STUDENT_LIVE, PLAIN)
-        view = ImageView.from_preprocess(self.base.preprocess)
+        task, regions = self.task(mode), self.regions_of(mode)
         loader = Loader(
             self.mixture,
-            images={"student": view} if student else {},
-            tokenizers={"student": self.base.tokenizer, "teacher0": self.base.tokenizer},
+            task.fields(self.mixture),
             batch_size=self.options.batch,
             plan=AugmentPlan(crop_scale=None),
             seed=0,
         )
         batches = itertools.cycle(list(loader.epoch(0)))
         recipe = recipe_for(self.world, self.options.batch, precision=self.options.precision)
-        trainer = Trainer(self.task(mode).to(self.device), loader, recipe, self.world, ranks=self.ranks)
+        trainer = Trainer(task.to(self.device), loader, recipe, self.world, ranks=self.ranks)
         trainer.task.train()
 
         def run() -> float:
             wait(str(self.device))
             start = now()
             for _ in range(self.options.steps):
-                trainer.train_step(next(batches))
+                batch = next(batches)
+                trainer.train_step({**batch, **regions(batch)})
             wait(str(self.device))
             return self.options.steps * self.options.batch / (now() - start)
 

@@ -72,6 +72,8 @@ def describe(run: Path, name: str, folder: Path) -> None:
         result.pop("artifacts")
     settings = json.loads((world / "world.json").read_text())
     recipe["petri"]["path"] = recipe["data"]["train"][0]["path"] = None  # where the world lay doesn't matter
+    for suite in recipe["evaluate"]:
+        suite["data"] = None
     write_json(
         folder / "provenance.json",
         {

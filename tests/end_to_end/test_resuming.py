@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,6 +107,16 @@ def test_resuming_with_another_recipe_names_what_differs(command: Command, recip
     # What doesn't change the training may change.
     said_ = command("train", recipe, "train.max_steps=1", "train.log_every=7", "about=x", "--out", out, "--resume")
     assert said_.code == 0 and weights(out) == before
+
+
+def test_a_run_without_its_checkpoints_is_still_that_recipes(command: Command, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert command("train", recipe, "train.max_steps=1", "--out", out).code == 0
+    shutil.rmtree(out / "checkpoints")
+    again = ("train", recipe, "train.max_steps=1", "--out", out, "--resume")
+    assert "train.lr" in command(*again[:3], "train.lr=0.5", *again[3:]).complaint()
+    before = weights(out)
+    assert command(*again).code == 0 and weights(out) == before
 
 
 def test_resume_needs_a_run(command: Command, recipe: Path, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from conftest import Command, Said
 
 from clipdistill import files
 from clipdistill.engine.trainer import Trainer
+from clipdistill.runs.folder import LOCK
+from clipdistill.runs.stages import Cache
 from clipdistill.tasks.clip_kd import ClipKD
 
 
@@ -38,6 +40,11 @@ def table(world: Path, tmp_path: Path) -> Path:
         lines.append(f'images/{image["filename"]},"{image["sentences"][0]["raw"]}"')
     (folder / "captions.csv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def nothing_begun() -> bool:
+    """Whether the run's folder is as good as new: the lock that a process had on it is no run."""
+    return [path.name for path in Path("run").iterdir()] == [LOCK]
 
 
 def source(table: Path) -> str:
@@ -72,7 +79,9 @@ def test_too_many_bad_pictures_stop_the_store(command: Command, recipe: Path, ta
     bad = damage(table, 3)
     line = last_line(command("train", recipe, source(table), "--out", "run"))
     assert "3 of 48 pictures" in line and "data.max_bad_share = 0.01" in line and all(one in line for one in bad)
-    assert not Path("run").exists()
+    assert nothing_begun()
+    said = command("train", recipe, source(table), "data.max_bad_share=0.1", "train.max_steps=1", "--out", "run")
+    assert said.code == 0, said.err  # without --resume
 
 
 def test_too_many_bad_pictures_stop_the_training(command: Command, recipe: Path, table: Path, teacher: Path) -> None:
@@ -187,6 +196,6 @@ def test_ctrl_c(command: Command, recipe: Path, monkeypatch: pytest.MonkeyPatch)
     def interrupt(*arguments: Any, **options: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clipdistill.runs.training.write_stores", interrupt)
+    monkeypatch.setattr(Cache, "run", interrupt)
     assert last_line(command("train", recipe, "--out", "run"), 130) == "clipdistill: stopped"
-    assert not Path("run").exists()
+    assert nothing_begun()

@@ -12,7 +12,7 @@ from clipdistill.engine.gradient_cache import backward
 from clipdistill.errors import UserError
 from clipdistill.recipe import Recipe
 from clipdistill.runs.checks import check_recipe
-from clipdistill.tasks import ClipKD, Contrastive
+from clipdistill.tasks import Contrastive
 from tests.data.data_files import picture
 from tests.models.tiny_models import encoder, pixels_of
 
@@ -94,4 +94,11 @@ def test_a_task_that_would_ignore_them_says_so(task) -> None:
     )  # fmt: skip
     with pytest.raises(UserError, match="data.hard_negatives"):
         check_recipe(recipe)
-    assert ClipKD.HARD_NEGATIVES
+
+
+@pytest.mark.parametrize("method", ["clip_kd", "contrastive"])
+def test_a_task_that_reads_them_takes_them(method: str) -> None:
+    teachers = [{"model": "petri-teacher"}] if method == "clip_kd" else []
+    data = {"train": [{"format": "csv", "path": "x.csv"}], "hard_negatives": 1}
+    values = {"name": "x", "student": "petri-student", "task": {"method": method}, "teachers": teachers, "data": data}
+    check_recipe(Recipe.model_validate(values))

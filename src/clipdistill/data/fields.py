@@ -152,7 +152,7 @@ class HardNegatives(Tokens):
         self.count = count
 
     def __eq__(self, other: object) -> bool:
-        return super().__eq__(other) and self.count == getattr(other, "count", None)
+        return isinstance(other, HardNegatives) and bool(super().__eq__(other)) and self.count == other.count
 
     def row(self, sample: Sample, draw: Draw) -> list[str]:
         """Up to N texts: a pure function of seed, epoch, sample and caption."""

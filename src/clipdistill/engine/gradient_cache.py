@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.micro_batches import batch_size, split
-from clipdistill.engine.rng import device_states, restore_device_states
+from clipdistill.engine.rng import device_states, drawing_from, restore_device_states
 from clipdistill.tasks.base import Features, Task
 
 
@@ -122,16 +122,26 @@ def _batch_terms(
             if own:
                 leaves[name] = whole.requires_grad_(whole.is_floating_point())
     # Losses are computed in full precision: outside autocast, on features of at least 32 bits.
-    losses = task.batch_losses(gathered)
-    if not losses:
-        return {}, {}
-    torch.stack([task.weights[name] * value for name, value in losses.items()]).sum().backward()
+    with _same_draws(ranks):
+        losses = task.batch_losses(gathered)
+        if not losses:
+            return {}, {}
+        torch.stack([task.weights[name] * value for name, value in losses.items()]).sum().backward()
     local = {}
     for name, leaf in leaves.items():
         if leaf.grad is not None:
             size = leaf.shape[0] // ranks.world_size
             local[name] = leaf.grad[ranks.rank * size : (ranks.rank + 1) * size]
     return {name: value.detach() for name, value in losses.items()}, local
+
+
+def _same_draws(ranks: Ranks) -> AbstractContextManager[None]:
+    # Ranks have generators of their own, for dropout. A batch term is one term of one batch: what it draws (hard
+    # negatives) must be the same on every rank, else each would push its slice of the gradient of another loss.
+    if ranks.world_size == 1:
+        return nullcontext()
+    seeds = ranks.gather(torch.randint(2**62, (1,)).to(ranks.device))
+    return drawing_from(int(seeds[0]))
 
 
 def _upcast(values: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,17 @@ def restore_device_states(states: list[Tensor]) -> None:
     torch.set_rng_state(states[0].cpu())
     if len(states) > 1:
         torch.cuda.set_rng_state_all([state.cpu() for state in states[1:]])
+
+
+@contextmanager
+def drawing_from(seed: int) -> Iterator[None]:
+    """Let torch draw from `seed` inside the block; what is drawn after it is as if nothing had been drawn in it."""
+    states = device_states()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        restore_device_states(states)
 
 
 def all_states() -> dict[str, Any]:

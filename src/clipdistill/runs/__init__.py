@@ -1,1 +1,1 @@
-"""From a recipe to a run: wiring, plan, training, caching, evaluation."""
+"""From a recipe to a run: its chain of stages, the plan, the folder; caching, evaluation, studies, the doctor."""

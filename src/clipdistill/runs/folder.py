@@ -57,17 +57,18 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out {self.path}: is a file; choose a folder")
         if self.recipe.is_file():
-            if not resume:
-                raise UserError(
-                    f"--out {self.path}: holds a run already; add --resume to go on, or choose another folder"
-                )
-            if self.has_progress:
-                self._same_recipe(recipe)
+            self._same_run(resume, recipe)
         elif self.path.is_dir() and any(each.name != LOCK for each in self.path.iterdir()):
             raise UserError(f"--out {self.path}: holds other files; choose a new or empty folder")
         elif resume:
             raise UserError(f"--out {self.path}: there is no run to go on with; leave --resume away to start one")
         require_writable(self.path, "--out")
+
+    def _same_run(self, resume: bool, recipe: Recipe) -> None:
+        if not resume:
+            raise UserError(f"--out {self.path}: holds a run already; add --resume to go on, or choose another folder")
+        if self.has_progress:
+            self._same_recipe(recipe)
 
     def _same_recipe(self, recipe: Recipe) -> None:
         try:
@@ -89,13 +90,24 @@ class RunFolder:
         if not wanted:
             yield
             return
-        self.path.mkdir(parents=True, exist_ok=True)
         busy = f"--out {self.path}: another process is running into this folder; wait for it, or choose another folder"
         with hold(self.path / LOCK, busy, wait=False):
             yield
 
-    def begin(self, recipe: Recipe) -> None:
-        """Make the folder this recipe's: what may change when a run is resumed is as it is now."""
+    def refuse_busy(self) -> None:
+        """Raise a UserError when another process is running into the folder: known before any work begins."""
+        if (self.path / LOCK).is_file():
+            with self.held():
+                pass
+
+    def begin(self, resume: bool, recipe: Recipe) -> None:
+        """Make the folder this recipe's: what may change when a run is resumed is as it is now.
+
+        Raises:
+            UserError: another process ran into it, to the end, since `check`.
+        """
+        if self.recipe.is_file():
+            self._same_run(resume, recipe)
         if not self.has_progress:
             self.start(recipe)
         elif self.recipe.read_text(encoding="utf-8") != recipe.to_yaml():
@@ -103,8 +115,9 @@ class RunFolder:
 
     @property
     def has_progress(self) -> bool:
-        """Whether anything was trained in it: the student, a teacher of its own, a stage."""
-        return self.has_checkpoint or (self.path / "teacher").is_dir() or (self.path / "stages").is_dir()
+        """Whether anything was trained in it: the student, whose checkpoints may be gone, a teacher, a stage."""
+        made = (self.student, self.path / "teacher", self.path / "stages")
+        return self.has_checkpoint or any(folder.is_dir() for folder in made)
 
     def start(self, recipe: Recipe) -> None:
         """Make the folder and write the recipe as resolved, and what it runs on."""

@@ -10,7 +10,7 @@ import torch
 
 from clipdistill.errors import UserError
 from clipdistill.evaluate.results import Result, retention
-from clipdistill.evaluate.suites import open_suite
+from clipdistill.evaluate.suites import Evaluation, open_suite
 from clipdistill.export import save_student
 from clipdistill.export.interpolate import interpolate as mix
 from clipdistill.files import require_writable, write_json, write_text
@@ -19,6 +19,7 @@ from clipdistill.models import load_model
 from clipdistill.recipe import EvaluateSpec
 from clipdistill.report.frontier import Point, choose, frontier_picture, frontier_table
 from clipdistill.runs.evaluation import check_suite, run_suite
+from clipdistill.runs.folder import RunFolder
 
 RETRIEVAL, ZERO_SHOT = "text_to_image/recall@1", "top1"
 
@@ -45,11 +46,11 @@ def interpolate(
         The content of frontier.json.
 
     Raises:
-        UserError: unknown suite or data, models that don't fit one another, suites that lack one of the two measures.
+        UserError: unknown suite or data, models that don't fit one another, suites that lack one of the two measures,
+            another process at work in `out`.
     """
     out = Path(out)
-    if (out / "frontier.json").exists():
-        raise UserError(f"--out {out}: holds a frontier already; choose another folder")
+    _refuse_frontier(out)
     checked = [check_suite(EvaluateSpec(suite=suite), "--measure", "--measure") for suite, _ in suites]
     for wanted, metric in (("retrieval", RETRIEVAL), ("zero_shot", ZERO_SHOT)):
         if not {wanted, "petri"} & {suite for suite, _ in suites}:
@@ -62,10 +63,30 @@ def interpolate(
     evaluations = [
         open_suite(suite, data, options) for (suite, options), (_, data) in zip(checked, suites, strict=True)
     ]
+    with RunFolder(out).held():
+        _refuse_frontier(out)  # another process may have been at work while models and data were opened
+        return _sweep(str(base), str(student), ends, sorted({0.0, 1.0, *alphas}), evaluations, out, keep, device)
+
+
+def _refuse_frontier(out: Path) -> None:
+    if (out / "frontier.json").exists():
+        raise UserError(f"--out {out}: holds a frontier already; choose another folder")
+
+
+def _sweep(
+    base: str,
+    student: str,
+    ends: tuple[Any, Any],
+    alphas: Sequence[float],
+    evaluations: Sequence[Evaluation],
+    out: Path,
+    keep: float,
+    device: torch.device,
+) -> dict[str, Any]:
     points: list[Point] = []
     measured = []
     axes: tuple[str, str] | None = None
-    for alpha in sorted({0.0, 1.0, *alphas}):
+    for alpha in alphas:
         model = mix(*ends, alpha)
         results: list[Result] = []
         for evaluation in evaluations:
@@ -78,13 +99,13 @@ def interpolate(
     assert axes is not None
     chosen = choose(points, keep)
     best = mix(*ends, chosen.alpha)
-    best.name = f"{Path(str(student)).name} at alpha {chosen.alpha:g}"
+    best.name = f"{Path(student).name} at alpha {chosen.alpha:g}"
     save_student(best.eval(), out / "student")
     titles = f"{axes[0]} text -> image R@1", f"{axes[1]} top-1"
     write_text(out / "frontier.md", frontier_table(points, chosen, *titles))
     (out / "frontier.svg").write_bytes(frontier_picture(points, chosen, *titles))
     found = {
-        "base": str(base), "student": str(student), "keep": keep, "chosen": chosen.to_dict(), "axes": list(titles),
+        "base": base, "student": student, "keep": keep, "chosen": chosen.to_dict(), "axes": list(titles),
         "points": [point.to_dict() | {"results": each} for point, each in zip(points, measured, strict=True)],
     }  # fmt: skip
     write_json(out / "frontier.json", found)

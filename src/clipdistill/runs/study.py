@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from clipdistill.engine.distributed import Ranks
 from clipdistill.errors import UserError
 from clipdistill.recipe_files import load_recipe, recipe_names
 from clipdistill.report import build_report
@@ -28,24 +29,26 @@ def study(names: Sequence[str], out: str | Path, *, seeds: int = 3, overrides: S
         The folders of the runs.
 
     Raises:
-        UserError: an unknown recipe or key (before the first run), or whatever a run can't mend.
+        UserError: an unknown recipe or key (before the first run), another process at work in `out`, or whatever a
+            run can't mend.
     """
     chosen = expand(names)
     recipes = {name: [load_recipe(name, [*overrides, f"seed={seed}"]) for seed in range(seeds)] for name in chosen}
     for each in recipes.values():
         check_recipe(each[0])
     folders = []
-    for seed in range(seeds):  # seed by seed: a study that is cut short has whole rows
-        for name in chosen:
-            recipe = recipes[name][seed]
-            run = RunFolder(Path(out) / recipe.name / f"seed-{seed}")
-            if run.evaluation.is_file():
-                run.check(True, recipe)  # a finished run of other settings doesn't count
-            else:
-                print(f"study: {recipe.name}, seed {seed}")
-                train(recipe, run.path, resume=run.recipe.is_file())
-            folders.append(run.path)
-    build_report(folders, Path(out))
+    with RunFolder(out).held(Ranks.current().is_main):
+        for seed in range(seeds):  # seed by seed: a study that is cut short has whole rows
+            for name in chosen:
+                recipe = recipes[name][seed]
+                run = RunFolder(Path(out) / recipe.name / f"seed-{seed}")
+                if run.evaluation.is_file():
+                    run.check(True, recipe)  # a finished run of other settings doesn't count
+                else:
+                    print(f"study: {recipe.name}, seed {seed}")
+                    train(recipe, run.path, resume=run.recipe.is_file())
+                folders.append(run.path)
+        build_report(folders, Path(out))
     return folders
 
 

@@ -46,8 +46,10 @@ class TeacherState:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Names of the samples' fields that its targets depend on."""
-        fields = {} if self.model is None else encoder_fields(self.role, self.model)
+        """Names of the samples' fields that its targets depend on: the store says them when the model isn't here."""
+        if self.model is None:
+            return () if self.store is None else tuple(self.store.meta["fields"])
+        fields = encoder_fields(self.role, self.model)
         return tuple(sorted({name for each in fields.values() for name in each.READS}))
 
     def make(self, mixture: Mixture, device: Any) -> Any:
@@ -148,7 +150,7 @@ def has_store(spec: TeacherSpec) -> bool:
 
 
 def open_store(state: TeacherState, mixture: Mixture, plan: AugmentPlan) -> None:
-    """Open a teacher's store, when it is written, and check it against teacher, augmentation and data.
+    """Open a teacher's store, when it is written, and check it against teacher, augmentation, data and fields.
 
     Raises:
         UserError: it is another teacher's, or of other views or samples; an unfinished folder is left to `cache`.
@@ -165,5 +167,6 @@ def open_store(state: TeacherState, mixture: Mixture, plan: AugmentPlan) -> None
         )
     sources: Mapping[str, str] = {source.name: source.fingerprint() for source in mixture.sources}
     state.store.check(
-        teacher_fingerprint=state.fingerprint(), plan_fingerprint=plan.fingerprint(), ids=mixture.ids, sources=sources
-    )
+        teacher_fingerprint=state.fingerprint(), plan_fingerprint=plan.fingerprint(), ids=mixture.ids, sources=sources,
+        fields=mixture.fields_fingerprint(state.reads) if state.reads else None,
+    )  # fmt: skip

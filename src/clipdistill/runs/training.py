@@ -43,20 +43,26 @@ def train(recipe: Recipe, out: str | Path | None, *, resume: bool = False, plan_
     if out is None:
         raise UserError("--out is missing: say where the run shall lie, such as --out runs/first")
     run = RunFolder(out)
+    if ranks.is_main:
+        run.refuse_busy()
     run.check(resume, recipe)
     chain = Chain(recipe, ranks, run)
     show_plan(chain, console)
     with run.held(ranks.is_main):
-        if ranks.is_main:
-            run.begin(recipe)
         ranks.barrier()
-        run_stages(chain)
+        run_stages(chain, shared=True)  # what goes wrong here leaves no run behind, to be resumed or deleted
+        if ranks.is_main:
+            run.begin(resume, recipe)
+        ranks.barrier()
+        run_stages(chain, shared=False)
     return run if ranks.is_main else None
 
 
-def run_stages(chain: Chain) -> None:
-    """Run the stages of a chain that aren't done, in order."""
+def run_stages(chain: Chain, shared: bool) -> None:
+    """Run the stages of a chain that aren't done, in order: those that serve other runs too, or the others."""
     for stage in chain.stages:
+        if stage.SHARED is not shared:
+            continue
         if stage.MAIN_ONLY and not chain.ranks.is_main:
             continue
         if not stage.done():

@@ -25,6 +25,9 @@ class Stage:
     MAIN_ONLY: ClassVar[bool] = False
     """Whether the first process alone has something to do."""
 
+    SHARED: ClassVar[bool] = False
+    """Whether what it makes lies outside the run, for others too: such stages come before the run is begun."""
+
     def check(self) -> None:
         """Find out what can go wrong before long work starts; UserError names the field."""
 

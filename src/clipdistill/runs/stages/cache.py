@@ -14,6 +14,8 @@ from clipdistill.stores import TeacherStore, cache_teacher
 class Cache(Stage):
     """Run a teacher once over the data. Stores are shared: one that another run is writing is waited for."""
 
+    SHARED = True
+
     def __init__(self, parts: Parts, state: TeacherState, batch_size: int = 128) -> None:
         self.parts, self.state, self.batch_size = parts, state, batch_size
         self.path = Path(str(state.spec.store))
