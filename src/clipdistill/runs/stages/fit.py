@@ -83,6 +83,7 @@ class Fit(Stage):
         """Train to the last step, from the newest checkpoint where there is one."""
         parts, ranks, recipe = self.parts, self.parts.ranks, self.parts.recipe
         if self.start is not None:
+            ranks.barrier()  # the first process alone has exported it
             parts.model = open_trained(self.start, ranks.device)
         resume = self.folder.has_checkpoint
         if ranks.is_main:
