@@ -9,7 +9,7 @@ import pytest
 import torch
 from data_files import encoded, picture, write_csv, write_pictures, write_shard
 
-from clipdistill.data.fields import Caption, Picture
+from clipdistill.data.fields import Caption, Label, Picture
 from clipdistill.data.loader import Loader, evaluation_batches
 from clipdistill.data.mixture import Mixture
 from clipdistill.data.sources import open_source
@@ -193,7 +193,7 @@ def test_too_few_samples_and_no_captions(tmp_path, mixture) -> None:
     plain = Mixture([(open_source(str(tmp_path / "classes")), None)], 0)
     with pytest.raises(UserError, match="classes/a/1.png.*templates"):
         loader(plain, batch_size=1)
-    batch = next(iter(loader(plain, batch_size=2, tokenizers={}).epoch(0)))
+    batch = next(iter(loader(plain, batch_size=2, tokenizers={}, fields={"label": Label()}).epoch(0)))
     assert sorted(batch["label"].tolist()) == [0, 1] and batch["caption"].tolist() == [-1, -1]
 
 

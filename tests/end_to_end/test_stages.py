@@ -16,11 +16,12 @@ from safetensors.torch import load_file
 from test_resuming import numbers, weights
 from torch import Tensor
 
+from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.trainer import Trainer
 from clipdistill.objectives.cosine import cosine_distance
 from clipdistill.recipe_files import load_recipe
 from clipdistill.runs.derived import trainings
-from clipdistill.runs.stages import Export, Fit
+from clipdistill.runs.stages import Export, Fit, fit
 from clipdistill.tasks.base import Batch, Features
 from clipdistill.tasks.contrastive import Contrastive, ContrastiveOptions
 
@@ -72,10 +73,27 @@ def write(recipe: Path, stages: list[Mapping[str, Any]]) -> Path:
     return path
 
 
-def test_the_second_starts_from_what_the_first_left(command: Command, staged: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+def noted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, events: list[str]) -> None:
+    """Write down when `owner.name` is called."""
+    method = getattr(owner, name)
+
+    def called(*arguments: Any, **named: Any) -> Any:
+        events.append(name)
+        return method(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, called)
+
+
+def test_the_second_starts_from_what_the_first_left(
+    command: Command, staged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, events = tmp_path / "run", list[str]()
+    for owner, name in ((Export, "run"), (Ranks, "barrier"), (fit, "open_trained")):
+        noted(monkeypatch, owner, name, events)
     said = command("train", staged, "--out", run)
     assert said.code == 0, said.err
+    opened = events.index("open_trained")  # by each process, once the first has written it
+    assert events[:opened].count("run") == 1 and "barrier" in events[events.index("run") : opened]
     left = load_file(run / "stages" / "adapt" / "student" / "open_clip_model.safetensors")
     begun = Adapted.starts[-1]  # the last task that is made is the one that trains last
     shared = {name.removeprefix("clip."): value for name, value in begun.items() if name.startswith("clip.")}

@@ -49,7 +49,7 @@ TRAIN = [
     (["task.weights={crd: much}"], ["`task.weights.crd`", "'much'"]),
     (["task.mask_ration=0.5"], ["mask_ration", "'mask_ratio'"]),
     (["task.mask_ratio=lots"], ["mask_ratio", "'lots'"]),
-    (["task.method=lit", "task.weights={task: 1}"], ["lit", "image_tower"]),
+    (["task.method=lit", "teachers=[]"], ["lit", "image_tower"]),
     (["paper=clip_kd/vit_t16"], ["paper", "'vit_t16'", "'vit_t16_from_"]),
     (["compare=[techer]"], ["`compare.0`", "'teacher'"]),
     (["evaluate=[{suite: retrievel}]"], ["`evaluate.0.suite`", "'retrieval'"]),

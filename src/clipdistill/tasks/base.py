@@ -88,7 +88,9 @@ class Task(nn.Module):
 
     @classmethod
     def check_start(cls, model: Any) -> None:
-        """Raise a UserError when training can't start from a model of this architecture."""
+        """Raise a UserError when training can't start from this model: one of another kind, or of an architecture."""
+        if model.KIND != cls.KIND:
+            raise UserError(f"`student.model`: {cls.METHOD} trains a {cls.KIND}, and '{model.name}' is a {model.KIND}")
 
     @classmethod
     def make_student(

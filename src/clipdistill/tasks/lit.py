@@ -39,6 +39,7 @@ class LockedTuning(Contrastive):
     @classmethod
     def check_start(cls, model: Any) -> None:
         """Only a joined model has towers of its own."""
+        super().check_start(model)
         if not isinstance(model, JoinedEncoder):
             raise UserError(
                 "`task.method=lit` trains a joined model; give `student.image_tower` and `student.text_tower`"

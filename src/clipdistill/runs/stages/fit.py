@@ -83,6 +83,7 @@ class Fit(Stage):
         parts, ranks, recipe = self.parts, self.parts.ranks, self.parts.recipe
         self.dry_task, self.dry_batch = None, {}  # their memory is wanted now
         if self.start is not None:
+            ranks.barrier()  # the first process alone has exported it
             kind = KINDS[find_task(recipe.task.method).KIND]
             parts.model = kind.start_from(self.start, recipe.student, ranks.device)
         resume = self.folder.has_checkpoint
