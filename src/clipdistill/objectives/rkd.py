@@ -41,8 +41,7 @@ def _cosines(vertex: Tensor, ends: Tensor) -> Tensor:
     edge = ends - vertex[:, None]
     length = edge.norm(dim=-1, keepdim=True)
     edge = edge / length.masked_fill(length < 1e-6, torch.inf)  # below that its direction is rounding
-    cosines: Tensor = edge @ edge.transpose(1, 2)
-    return cosines
+    return torch.bmm(edge, edge.transpose(1, 2))
 
 
 def _sides(student: Tensor, teacher: Tensor, least: int) -> tuple[Tensor, Tensor]:
