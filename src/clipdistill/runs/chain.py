@@ -90,16 +90,12 @@ class Chain:
                 continue
             meta, folder = state.spec.meta, RunFolder(self.run.path / "teacher")
             own = open_parts(
-                teacher_recipe(recipe, meta),
-                self.ranks,
-                parts.data,
-                self.base(),
-                draw=2,
-                where=f"teachers.{state.index}.meta.",
-            )
+                teacher_recipe(recipe, meta), self.ranks, parts.data, self.base(),
+                draw=2, where=f"teachers.{state.index}.meta.",
+            )  # fmt: skip
             fit = Fit(
                 own, folder, folder.epochs / str(meta.train.epochs), title="teacher: trained on regions and captions",
-                every_epoch=True, dry=dry_regions,
+                what="the meta-teacher", every_epoch=True, dry=dry_regions,
             )  # fmt: skip
             if meta.run is None:
                 self.before.append(fit)

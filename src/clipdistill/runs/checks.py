@@ -35,6 +35,9 @@ def check_recipe(recipe: Recipe, world_size: int = 1) -> None:
             raise UserError(f"`stages`: {names[number]}: {error}" if names else str(error)) from error
     if len({find_task(each.task.method).KIND for each in parts}) > 1:
         raise UserError("`stages`: their methods train models of different kinds, so none can start from another")
+    metas = [spec.meta for each in parts for spec in each.teachers if spec.meta is not None]
+    if any(meta != metas[0] for meta in metas):
+        raise UserError("`stages`: their meta-teachers differ, and a run makes one; give each a run of its own")
     if "control" in recipe.compare:
         check_training(control_recipe(parts[-1]), world_size)
 

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from clipdistill.files import require_space
 from clipdistill.runs.chain import Chain
-from clipdistill.runs.stages import Fit, Forecast
+from clipdistill.runs.stages import Fit
 
 
 def show_plan(chain: Chain, console: Console | None = None) -> None:
@@ -40,7 +40,7 @@ def show_plan(chain: Chain, console: Console | None = None) -> None:
     table.add_row("steps", " + ".join(dict.fromkeys(steps(fit) for fit in trained)))
     seconds = sum(cost.seconds for stage, cost in costs if stage in chain.fits)
     more = "".join(
-        f" + {duration(cost.seconds)} for {words(cost)}"
+        f" + {duration(cost.seconds)} for {cost.what}"
         for stage, cost in costs
         if cost.seconds and stage not in chain.fits
     )
@@ -58,11 +58,6 @@ def terms(fit: Fit) -> str:
 def steps(fit: Fit) -> str:
     """How long it is."""
     return f"{fit.steps:,} of {fit.parts.recipe.train.batch_size:,} pairs"
-
-
-def words(cost: Forecast) -> str:
-    """What a stage before the student's is called in the plan."""
-    return "the meta-teacher" if cost.what.startswith("teacher:") else cost.what
 
 
 def duration(seconds: float) -> str:

@@ -29,6 +29,7 @@ class Fit(Stage):
     Args:
         result: the folder that holds the trained model once all is done; here or by an Export.
         title: printed when it begins, where a run has several.
+        what: the training in the plan's words.
         start: the folder of a trained model to start from, made by an earlier stage; None = as `parts` has it.
         every_epoch: keep the model of each epoch, in `epochs/N` of the folder.
         dry: makes of the parts the data that the forecast is made on, where earlier stages are still to give some.
@@ -41,10 +42,11 @@ class Fit(Stage):
 
     def __init__(
         self, parts: Parts, folder: RunFolder, result: Path, *, title: str = "", start: Path | None = None,
-        every_epoch: bool = False, dry: Dry | None = None,
+        what: str = "training", every_epoch: bool = False, dry: Dry | None = None,
     ) -> None:  # fmt: skip
         self.parts, self.folder, self.result = parts, folder, result
-        self.title, self.start, self.every_epoch, self._dry = title, start, every_epoch, dry
+        self.title, self.what, self.start = title, what, start
+        self.every_epoch, self._dry = every_epoch, dry
         self.student: Any = None
         self.dry_task: Task | None = None
         self.dry_batch: dict[str, Any] = {}
@@ -75,8 +77,8 @@ class Fit(Stage):
         seconds = (step["seconds"] + (0 if parts.recipe.data.workers else loading)) * self.steps
         disk = 12 * trained * (kept + 1) + 8 * self.parameters
         if self.done():
-            return Forecast(self.title)
-        return Forecast(self.title, seconds, step["memory_bytes"], disk)
+            return Forecast(self.what)
+        return Forecast(self.what, seconds, step["memory_bytes"], disk)
 
     def run(self) -> None:
         """Train to the last step, from the newest checkpoint where there is one."""
