@@ -15,7 +15,9 @@ from safetensors.torch import load_file
 
 from clipdistill.engine.trainer import Trainer
 from clipdistill.export import save_student
+from clipdistill.kinds import KINDS
 from clipdistill.models import create_model
+from clipdistill.models.meta_teacher import MetaTeacher
 from clipdistill.recipe_files import load_recipe
 from clipdistill.runs.training import train
 from clipdistill.stores import TeacherStore
@@ -161,7 +163,21 @@ def test_mistakes_are_said_before_the_work(command: Command, dclip: Path, tmp_pa
     assert "heads" in complaint("teachers.0.meta.task.heads=many")
     assert "two of them are meta-teachers" in complaint("teachers=[{meta: {train: {}}}, {meta: {train: {}}}]")
     assert "provider" in complaint("regions.provider=yollo")
+    line = complaint("teachers.0.meta.train.activation_checkpointing=true")
+    assert "`teachers.0.meta.train.activation_checkpointing`: a meta_teacher has no activations" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_meta_teacher_is_compiled_when_asked(
+    command: Command, dclip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[Any] = []
+    for kind in KINDS.values():
+        monkeypatch.setattr(kind, "compile", compiled.append)
+    one = ("train.max_steps=1", "teachers.0.meta.train.epochs=1", *ALONE)
+    said = command("train", dclip, *one, "teachers.0.meta.train.compile=true", "--out", tmp_path / "run")
+    assert said.code == 0, said.err[-3000:]
+    assert [type(model) for model in compiled] == [MetaTeacher]
 
 
 def test_the_plan_counts_regions_teacher_and_targets(command: Command, dclip: Path, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ class Kind:
     """What a trained model is exported to; where one isn't possible for an architecture it is left out."""
     storable: ClassVar[bool] = True
     """Whether what a teacher of this kind gives can be stored."""
+    recomputes: ClassVar[bool] = False
+    """Whether it can compute activations again in the backward pass (`train.activation_checkpointing`)."""
 
     def new(self, spec: ModelSpec, seed: int, device: torch.device | str = "cpu") -> Any:
         """A model as training starts with it: pretrained by name, or with weights drawn from the seed."""
@@ -67,4 +69,4 @@ class Kind:
 
     def checkpoint_activations(self, model: Any) -> None:
         """Trade time for memory: compute activations again in the backward pass."""
-        raise UserError(f"`train.activation_checkpointing`: a {self.name} has no activations worth it; set it to false")
+        raise TypeError(f"{type(self).__name__} must define checkpoint_activations, or leave `recomputes` False")

@@ -22,6 +22,7 @@ class DenoiserKind(Kind):
     """A UNet with a text encoder, and perhaps a VAE, in diffusers' layout."""
 
     name = "denoiser"
+    recomputes = True
     layouts = ("diffusers",)
     storable = False
 

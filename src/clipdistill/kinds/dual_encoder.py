@@ -20,6 +20,7 @@ class DualEncoderKind(Kind):
     """An image tower and a text tower in one embedding space."""
 
     name = "dual_encoder"
+    recomputes = True
     layouts = ("open_clip", "transformers")
 
     def new(self, spec: ModelSpec, seed: int, device: torch.device | str = "cpu") -> Any:

@@ -23,7 +23,7 @@ class Parts:
     """Opened and checked, before long work starts.
 
     model: what the training starts with. draw: added to the recipe's seed for what the task itself makes, so that a
-    run's trainings don't start from the same numbers.
+    run's trainings don't start from the same numbers. where: the part of the run's recipe that this one is, for errors.
     """
 
     recipe: Recipe
@@ -33,6 +33,7 @@ class Parts:
     model: Any
     teachers: list[TeacherState]
     draw: int = 1
+    where: str = ""
 
     def make_task(self, teachers: list[Any]) -> Task:
         """The task on its device; what it makes is drawn from the recipe's seed."""
@@ -102,4 +103,4 @@ def open_parts(
     plan = augment_plan(recipe)
     for state in teachers:
         open_store(state, data.mixture, plan)
-    return Parts(recipe, ranks, data, plan, model, teachers, draw)
+    return Parts(recipe, ranks, data, plan, model, teachers, draw, where)

@@ -14,6 +14,7 @@ from clipdistill.engine.checkpoint import list_checkpoints
 from clipdistill.engine.forecast import forward_flops, time_step, untouched
 from clipdistill.engine.rng import seed_everything
 from clipdistill.engine.trainer import Trainer
+from clipdistill.errors import UserError
 from clipdistill.kinds import KINDS, kind_of
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts
@@ -57,11 +58,14 @@ class Fit(Stage):
         return self.result.is_dir()
 
     def forecast(self) -> Forecast:
-        """From one step made on the side."""
+        """From one step made on the side; UserError for a setting that what is trained can't follow."""
         parts, settings = self.parts, self.parts.recipe.train
         mixture = self._dry(parts) if self._dry is not None else parts.data.mixture
         with untouched(parts.model):
             task = parts.make_task(parts.dry_teachers())
+            if settings.activation_checkpointing and not (kind := kind_of(task.student)).recomputes:
+                field = f"{parts.where}train.activation_checkpointing"
+                raise UserError(f"`{field}`: a {kind.name} has no activations worth it; set it to false")
             loader = parts.make_loader(task, mixture)
             began = time.perf_counter()
             batch = next(iter(loader.epoch(0)))
