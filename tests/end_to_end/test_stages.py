@@ -18,10 +18,11 @@ from torch import Tensor
 
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.trainer import Trainer
+from clipdistill.kinds.dual_encoder import DualEncoderKind
 from clipdistill.objectives.cosine import cosine_distance
 from clipdistill.recipe_files import load_recipe
 from clipdistill.runs.derived import trainings
-from clipdistill.runs.stages import Export, Fit, fit
+from clipdistill.runs.stages import Export, Fit
 from clipdistill.tasks.base import Batch, Features
 from clipdistill.tasks.contrastive import Contrastive, ContrastiveOptions
 
@@ -88,11 +89,11 @@ def test_the_second_starts_from_what_the_first_left(
     command: Command, staged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, events = tmp_path / "run", list[str]()
-    for owner, name in ((Export, "run"), (Ranks, "barrier"), (fit, "open_trained")):
+    for owner, name in ((Export, "run"), (Ranks, "barrier"), (DualEncoderKind, "start_from")):
         noted(monkeypatch, owner, name, events)
     said = command("train", staged, "--out", run)
     assert said.code == 0, said.err
-    opened = events.index("open_trained")  # by each process, once the first has written it
+    opened = events.index("start_from")  # by each process, once the first has written it
     assert events[:opened].count("run") == 1 and "barrier" in events[events.index("run") : opened]
     left = load_file(run / "stages" / "adapt" / "student" / "open_clip_model.safetensors")
     begun = Adapted.starts[-1]  # the last task that is made is the one that trains last

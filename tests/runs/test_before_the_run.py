@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from clipdistill.errors import UserError
 from clipdistill.files import require_space
 from clipdistill.kinds import require_weights
 from clipdistill.recipe import Recipe
-from clipdistill.recipe_files import load_recipe
+from clipdistill.recipe_files import load_recipe, validate
 from clipdistill.runs.checks import check_recipe
 from clipdistill.runs.data import augment_plan, check_left_out, world_for_plan
 from clipdistill.runs.derived import control_recipe
@@ -42,6 +43,22 @@ def test_batches_must_divide_among_processes() -> None:
             check_recipe(recipe, processes)
     with pytest.raises(UserError, match="train.micro_batch"):
         check_recipe(load_recipe("petri/quickstart", ["train.batch_size=120", "train.micro_batch=24"]), 3)
+
+
+def test_a_teacher_that_would_be_ignored_is_refused() -> None:
+    towers = {"image_tower": "resnet18", "text_tower": "some/bert", "locked": ["image"]}
+
+    def lit(teacher: dict[str, Any]) -> Recipe:
+        data = {"train": [{"format": "csv", "path": "x.csv"}]}
+        return validate(
+            {"name": "x", "student": towers, "data": data, "task": {"method": "lit"}, "teachers": [teacher]}, "x"
+        )
+
+    same = {key: towers[key] for key in ("image_tower", "text_tower")}
+    check_recipe(lit({**same, "store": "towers"}))  # its own towers, stored
+    for other in ({**same, "image_tower": "resnet50"}, {"model": "ViT-B-16:openai"}):
+        with pytest.raises(UserError, match="`teachers.0`: lit learns from the model that it starts from"):
+            check_recipe(lit({**other, "store": "towers"}))
 
 
 def test_the_control_differs_in_the_teacher_alone() -> None:
