@@ -37,7 +37,8 @@ def show_plan(chain: Chain, console: Console | None = None) -> None:
     for spec, fit in zip(recipe.stages, chain.fits, strict=False):
         teachers = ", ".join(state.spec.label for state in fit.parts.teachers) or "no teacher"
         table.add_row(f"stage {spec.name}", f"{fit.parts.recipe.task.method}: {terms(fit)}; {steps(fit)}; {teachers}")
-    table.add_row("steps", " + ".join(dict.fromkeys(steps(fit) for fit in trained)))
+    if not recipe.stages:
+        table.add_row("steps", " + ".join(dict.fromkeys(steps(fit) for fit in trained)))
     seconds = sum(cost.seconds for stage, cost in costs if stage in chain.fits)
     more = "".join(
         f" + {duration(cost.seconds)} for {cost.what}"
