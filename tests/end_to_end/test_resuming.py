@@ -119,6 +119,29 @@ def test_a_run_without_its_checkpoints_is_still_that_recipes(command: Command, r
     assert command(*again).code == 0 and weights(out) == before
 
 
+def test_another_evaluation_is_measured_anew_without_training(
+    command: Command, recipe: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*changed: str) -> dict[str, list[str]]:
+        said = command("train", recipe, *changed, "train.max_steps=1", "--out", out, *resumed)
+        assert said.code == 0, said.err
+        found = json.loads((out / "evaluation.json").read_text())["models"]
+        return {role: [result["data"] for result in model["results"]] for role, model in found.items()}
+
+    out, resumed = tmp_path / "run", list[str]()
+    file = world / "dataset_petri.json"
+    test, val = (f"{{suite: retrieval, data: 'karpathy:{file}@{split}', name: {split}}}" for split in ("test", "val"))
+    assert measured(f"evaluate=[{test}]") == {"student": ["test"]}
+    monkeypatch.setattr(Trainer, "train_step", None)
+    resumed.append("--resume")
+    first, report = (out / "evaluation.json").stat().st_mtime_ns, (out / "report.html").read_text()
+    assert measured(f"evaluate=[{test}]") == {"student": ["test"]}
+    assert (out / "evaluation.json").stat().st_mtime_ns == first  # nothing else is asked: nothing is measured
+    assert measured(f"evaluate=[{test}, {val}]") == {"student": ["test", "val"]}
+    assert measured(f"evaluate=[{val}]", "compare=[base]") == {"base": ["val"], "student": ["val"]}
+    assert (out / "report.html").read_text() != report
+
+
 def test_resume_needs_a_run(command: Command, recipe: Path, tmp_path: Path) -> None:
     said = command("train", recipe, "--out", tmp_path / "none", "--resume").complaint()
     assert "no run to go on with" in said and not (tmp_path / "none").exists()
