@@ -14,6 +14,8 @@ from clipdistill.models.fusion.config import SHIPPED_WORDPIECE, Attention, Fusio
 from clipdistill.models.fusion.model import FusionModel
 from clipdistill.models.named import PETRI_WORDPIECE
 
+SPECIAL_WORDS = 5
+
 
 def create_fusion(
     config: str | Mapping[str, Any] | FusionConfig,
@@ -56,6 +58,8 @@ def open_tokenizer(config: FusionConfig, folder: Path | None = None) -> Any:
     where = folder or (PETRI_WORDPIECE if config.tokenizer == SHIPPED_WORDPIECE else config.tokenizer)
     try:
         found = BertTokenizer.from_pretrained(where, do_lower_case=config.lower_case)
+        if len(found) <= SPECIAL_WORDS:
+            raise OSError("no vocabulary")  # what transformers makes, without a word, of a name that it can't find
     except Exception as error:
         raise UserError(
             f"fusion model: the tokenizer '{where}' can't be opened; fetch it with `hf download {config.tokenizer}`, "

@@ -10,8 +10,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import BertConfig
-from transformers.models.bert.modeling_bert import BertEncoder, BertPooler
 
 from clipdistill.errors import UserError
 from clipdistill.models.fusion.config import Attention, FusionConfig, HeadName
@@ -40,6 +38,9 @@ class FusionModel(nn.Module):
     def __init__(
         self, config: FusionConfig, *, name: str = "fusion", tokenizer: Any = None, attention: Attention = "sdpa"
     ) -> None:
+        from transformers import BertConfig  # here, so that commands without such a model start without it
+        from transformers.models.bert.modeling_bert import BertEncoder, BertPooler
+
         super().__init__()
         self.config, self.name, self._tokenizer = config, name, tokenizer
         layers = BertConfig(
@@ -74,6 +75,11 @@ class FusionModel(nn.Module):
         if self._tokenizer is None:
             raise UserError(f"fusion model '{self.name}': has no tokenizer; give `{self.config.tokenizer}` or a folder")
         return self._tokenizer
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether it was made with one."""
+        return self._tokenizer is not None
 
     @property
     def attention(self) -> str:
