@@ -253,8 +253,11 @@ def test_vl_berts_pretraining_heads_go_into_fine_tuning() -> None:
     assert fill(vcr, from_released(state)) == (["vcr"], ["words"])
     assert torch.equal(vcr.heads["region_classes"].hidden.weight, state["vlbert.mvrc_head.transform.dense.weight"])
     assert vcr.heads["region_classes"].out.weight.shape == (81, 16)
+    theirs = state["vlbert.token_type_embeddings.weight"]
+    assert torch.equal(vcr.embeddings.types.weight, theirs[[0, 0, 2]])  # answers start as questions
     vqa = create_fusion({**tiny_config("vl_bert"), **sizes, "heads": {"vqa": 9}}, 1)
     fill(vqa, from_released(state))
+    assert torch.equal(vqa.embeddings.types.weight, theirs)
     at = "vlbert.mlm_head.predictions.transform"
     assert torch.equal(vqa.heads["vqa"].hidden.weight, state[f"{at}.dense.weight"])
     assert torch.equal(vqa.heads["vqa"].norm.bias, state[f"{at}.LayerNorm.bias"])
