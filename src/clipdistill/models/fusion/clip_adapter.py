@@ -167,8 +167,8 @@ def _layers(width: int, count: int, *, last: bool = False) -> nn.Module:
 
 def _long(vectors: Tensor) -> Tensor:
     """Unit vectors times sqrt(width): numbers of about 1, whatever the lengths that CLIP gives."""
-    unit: Tensor = normalize(vectors, dim=-1)
-    return unit * vectors.shape[-1] ** 0.5
+    longer: Tensor = normalize(vectors, dim=-1) * float(vectors.shape[-1] ** 0.5)
+    return longer
 
 
 def _transformer(config: AdapterConfig, width: int) -> Any:

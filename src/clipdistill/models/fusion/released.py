@@ -157,7 +157,7 @@ def fill(model: FusionModel, found: Released, where: str = "checkpoint") -> tupl
     Further type rows start as row 0, as the authors start VCR's answer and rationale; further words (VCR's object tags)
     keep the model's draw. A head that only one side has is left as it is, but VL-BERT's pretraining heads give their
     hidden layers to fine-tuning (masked words to the answers, region classes to VCR's object classes), as the authors'
-    do, and VCR's answers the type of its questions. VL-BERT's files may lack a pooler and the vectors of masked regions.
+    do, and VCR's answers the type of its questions. VL-BERT's files may lack a pooler and masked regions' vectors.
 
     Returns:
         Heads of the model that keep their start, heads of the checkpoint that are left aside.
