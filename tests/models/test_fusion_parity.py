@@ -249,6 +249,18 @@ def test_words_have_an_order(architecture: str) -> None:
     assert apart > 1e-3
 
 
+def test_uniters_words_carry_no_region_unless_tags_are_asked_for() -> None:
+    inputs = tiny_inputs()[:1]
+    features = inputs.features.clone()
+    features[0, 2] += 1  # word 1 points to region 2
+    other = replace(inputs, features=features)
+    for tags, words in ((False, []), (True, [1])):
+        model = tiny_fusion("uniter", tags=tags)
+        with torch.no_grad():
+            moved = (model.embeddings(inputs)[0] - model.embeddings(other)[0]).abs().amax(-1)[0] > 1e-9
+        assert moved[:7].nonzero().flatten().tolist() == words and moved[7:].nonzero().flatten().tolist() == [2]
+
+
 def test_a_tagged_word_carries_its_region_in_vl_bert() -> None:
     inputs = tiny_inputs()[:1]
     features = inputs.features.clone()

@@ -110,7 +110,7 @@ NOT_OURS: dict[str, tuple[str, ...]] = {
 """VL-BERT's detector, which its end-to-end files hold too: here region features come from outside."""
 
 MAY_LACK: dict[str, tuple[str, ...]] = {
-    "uniter": (),
+    "uniter": ("embeddings.tag_norm.",),  # ours
     # Pretrained without a pooler; the vectors of masked regions are only in (some) pretraining files.
     "vl_bert": ("pooler.", "embeddings.masked_feature", "embeddings.masked_object_word"),
 }

@@ -20,6 +20,7 @@ from clipdistill.models.fusion.released import fill, from_released, read_release
 from clipdistill.models.loading import load_model
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CHECKPOINTS = (".pt", ".pth", ".bin", ".model", ".safetensors")
 TYPE = "clipdistill_fusion"
 """Stands as `model_type` in `config.json`, which transformers' models have too."""
 
@@ -56,7 +57,9 @@ def fusion_folder(name: str | Path) -> Path | None:
 
 def is_fusion(name: str | Path) -> bool:
     """Whether a name means a fusion model: of `NAMED` or `ADAPTERS`, a checkpoint file, a folder, a RUN."""
-    return split_name(str(name))[0] in (*NAMED, *ADAPTERS) or Path(name).is_file() or fusion_folder(name) is not None
+    if split_name(str(name))[0] in (*NAMED, *ADAPTERS) or fusion_folder(name) is not None:
+        return True
+    return Path(name).suffix in CHECKPOINTS and Path(name).is_file()
 
 
 def split_name(name: str) -> tuple[str, str | None]:
