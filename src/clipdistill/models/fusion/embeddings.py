@@ -79,7 +79,8 @@ class VLBertEmbeddings(nn.Module):
     Every region is represented by relu(linear(sines and cosines of its box, its feature)). A word carries the
     representation of the region that it points to, or the whole image's; an object carries its own, beside one shared
     "word"; both through a LayerNorm of their own. [END] comes last. Positions: words 0, 1, ...; all objects the next
-    one, [END] the one after. Types: the words' own; objects and [END] 2. The sum goes through a LayerNorm.
+    one, [END] the one after. Types: the words' own; objects and [END] 2. The sum goes through a LayerNorm. The words of
+    a text without any picture (the text-only part of pretraining) carry one learnt vector.
     """
 
     def __init__(self, config: FusionConfig) -> None:
@@ -93,6 +94,7 @@ class VLBertEmbeddings(nn.Module):
         self.object_word = nn.Parameter(torch.empty(1, width))
         self.masked_object_word = nn.Parameter(torch.empty(1, width))
         self.masked_feature = nn.Parameter(torch.empty(1, config.region_width))
+        self.text_alone = nn.Parameter(torch.empty(1, visual))
         self.region = nn.Linear(8 * config.coordinates + config.region_width, visual)
         self.region_dropout = nn.Dropout(0.1)
         self.text_visual: nn.Module = nn.Identity() if visual == width else nn.Linear(visual, width)
@@ -103,7 +105,7 @@ class VLBertEmbeddings(nn.Module):
 
     def start(self, spread: float) -> None:
         """Draw what is neither a layer nor an embedding table, and set the norms on visual features."""
-        for vector in (self.end, self.object_word, self.masked_object_word):
+        for vector in (self.end, self.object_word, self.masked_object_word, self.text_alone):
             nn.init.normal_(vector, std=spread)
         nn.init.zeros_(self.masked_feature)
         for norm in (self.text_visual_norm, self.object_visual_norm):
@@ -138,7 +140,10 @@ class VLBertEmbeddings(nn.Module):
     def _seen(self, represented: Tensor, inputs: FusionInputs) -> Tensor:
         """The visual part of each word, [B, L, D]."""
         tags = torch.full_like(inputs.ids, -1) if inputs.tags is None else inputs.tags
-        seen: Tensor = self.text_visual_norm(self.text_visual(pointed(represented, tags)))
+        alone = ~inputs.region_mask.any(dim=1)[:, None, None]
+        # Without a single region there is nothing to point to, and no row to take.
+        shown = pointed(represented, tags) if represented.shape[1] else self.text_alone
+        seen: Tensor = self.text_visual_norm(self.text_visual(torch.where(alone, self.text_alone, shown)))
         return seen * (tags >= 0)[..., None] if self.untagged == "nothing" else seen
 
 
