@@ -55,7 +55,7 @@ def cache_pairs(
     facts = _facts(meta, base, regions, mixture, world_size)
     rows = regions.rows(mixture.ids)
     if (rows < 0).any():
-        raise UserError(f"{regions.path}: lacks regions of {mixture.ids[int((rows < 0).argmax())]}")
+        raise UserError(f"{regions.path}: lacks regions of {mixture.ids[int(np.argmax(rows < 0))]}")
     arrays = [ArraySpec(name, int(base.embed_dim), "caption") for name in ("image", "text")]
 
     def work(shard: ShardWriter) -> None:

@@ -64,7 +64,7 @@ class RegionStore(Store):
         features, mask = self.padded("features", rows, max_regions)
         without = ~mask.any(axis=1)
         if without.any():
-            name = self.ids[int(rows[without.argmax()])]
+            name = self.ids[int(rows[np.argmax(without)])]
             raise UserError(
                 f"{self.path}: no regions of {name}, which couldn't be read ({self.bad.get(name)}); {AGAIN}"
             )

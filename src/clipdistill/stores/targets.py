@@ -54,7 +54,7 @@ class TeacherStore(Store):
             raise UserError(f"{self.path}: view {wrong} asked of a store with {self.views}; use its augmentation plan")
         unread = np.isin(rows, self._unread)
         if unread.any():
-            name = self.ids[int(rows[unread.argmax()])]
+            name = self.ids[int(rows[np.argmax(unread)])]
             raise UserError(
                 f"{self.path}: no image target for {name}, which couldn't be read when the store was written "
                 f"({self.bad[name]}); {AGAIN}"
@@ -114,7 +114,7 @@ class TeacherStore(Store):
         there = self.slots(name, rows)
         wrong = (captions < 0) | (captions >= there)
         if wrong.any():
-            at = int(wrong.argmax())
+            at = int(np.argmax(wrong))
             sample = self.ids[int(rows[at])]
             raise UserError(
                 f"{self.path}: caption {captions[at]} asked of {sample}, which has {there[at]} in this store"

@@ -135,7 +135,7 @@ class ShardWriter:
                 raise ValueError(f"{name}: {len(values)} rows, {sum(found)} in {sum(slots)} slots of block {block}")
             broken = ~np.isfinite(values).all(axis=1)
             if broken.any():
-                sample = np.repeat(np.repeat(inside, slots), found)[broken.argmax()]
+                sample = np.repeat(np.repeat(inside, slots), found)[np.argmax(broken)]
                 raise UserError(
                     f"{self.folder}: {self.facts['teacher']} gives NaN or infinity as {name} of "
                     f"{self._ids[sample]!r}; check its weights and the input"
