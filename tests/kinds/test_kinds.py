@@ -11,6 +11,7 @@ from clipdistill.evaluate.suites import SUITES
 from clipdistill.export import save_student
 from clipdistill.kinds import KINDS, kind_of, open_trained
 from clipdistill.models import JoinedEncoder, create_model
+from clipdistill.models.fusion import create_fusion
 from clipdistill.models.meta_teacher import MetaTeacher
 from clipdistill.recipe import ModelSpec
 from clipdistill.tasks import TASKS
@@ -21,7 +22,7 @@ def test_each_kind_saves_what_it_opens_again_to_the_bit(tmp_path: Path) -> None:
     torch.manual_seed(0)
     models = {
         "dual_encoder": create_model("petri-tiny-student", seed=3), "denoiser": tiny_diffusion(),
-        "meta_teacher": MetaTeacher(8, heads=2),
+        "meta_teacher": MetaTeacher(8, heads=2), "fusion": create_fusion("petri-uniter", seed=3),
     }  # fmt: skip
     assert models.keys() == KINDS.keys()
     for name, model in models.items():

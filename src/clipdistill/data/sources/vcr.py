@@ -204,7 +204,7 @@ def read_regions(file: Path, objects: tuple[str, ...]) -> Regions | str:
     cut = boxes[:, :4].clip(0, [width, height, width, height])
     empty = (cut[:, 2] <= cut[:, 0]) | (cut[:, 3] <= cut[:, 1])
     if empty.any():
-        first = int(empty.argmax())
+        first = int(np.argmax(empty))
         corners = ", ".join(f"{value:g}" for value in boxes[first, :4])
         return f"box {first} ({corners}) lies outside of the {width:g} x {height:g} picture"
     return Regions(cut.astype(np.float32), boxes[:, 4].astype(np.float32), tuple(str(one) for one in names))
