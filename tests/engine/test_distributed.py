@@ -76,6 +76,7 @@ def worker(rank: int, port: int, folder: str) -> None:
         torch.save(match(ranks, slice(8 * rank, 8 * rank + 8), micro), Path(folder) / f"itm-{rank}-{micro}.pt")
     assert ranks.any(rank == 1) and not ranks.any(False)
     assert ranks.objects(rank) == [0, 1]
+    dist.barrier()  # neither leaves while the other still talks to it: gloo's threads would abort the process
     dist.destroy_process_group()
 
 
