@@ -167,7 +167,10 @@ def petri(
     skew: Annotated[str, typer.Option(help="even or natural: how attributes occur together")] = "even",
     scenes: Annotated[str, typer.Option(help="full, or pairs: two large plain things and how they lie")] = "full",
     compositional: Annotated[int, typer.Option(min=1, help="swaps, in the formats winoground and aro")] = 300,
-    formats: Annotated[str | None, typer.Option(help="comma-separated, such as karpathy,winoground,aro")] = None,
+    shortcut: Annotated[
+        tuple[float, float], typer.Option(help="format vcr: how often the right answer, and a wrong one, repeats")
+    ] = (0.75, 0.45),
+    formats: Annotated[str | None, typer.Option(help="comma-separated, such as karpathy,winoground,vcr")] = None,
 ) -> None:
     """Write a petri world in the official formats."""
     from clipdistill.engine.tracking import Meter
@@ -177,7 +180,7 @@ def petri(
     with Meter("petri world", 1) as meter:
         write_world(
             folder, images=images, val=val, test=test, seed=seed, image_size=image_size, skew=skew, scenes=scenes,
-            compositional=compositional, formats=formats or DEFAULT_FORMATS, progress=meter.reach,
+            compositional=compositional, shortcut=shortcut, formats=formats or DEFAULT_FORMATS, progress=meter.reach,
         )  # fmt: skip
     print(folder)
 

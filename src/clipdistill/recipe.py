@@ -37,6 +37,7 @@ class PetriSpec(Strict):
     skew: Literal["even", "natural"] = "even"
     scenes: Literal["full", "pairs"] = Field("full", description="pairs: two large plain things and how they lie")
     compositional: int = Field(300, ge=1, description="swaps, in the formats winoground and aro")
+    shortcut: tuple[float, float] = Field((0.75, 0.45), description="format vcr: right and wrong answers that repeat")
     formats: list[str] = ["karpathy", "imagefolder"]
 
 

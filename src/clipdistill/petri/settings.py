@@ -10,11 +10,13 @@ from typing import Any
 
 from clipdistill.errors import UserError, nearest
 from clipdistill.petri.captions import CAPTIONS_AN_IMAGE
+from clipdistill.petri.choices import SHORTCUT
 from clipdistill.petri.scenes import SceneRules
 from clipdistill.petri.vocabulary import COLOURS, DOMAINS, SHAPES, SKEWS, SPLITS, attribute_pairs
 
 WORLD_VERSION = 1  # raised whenever the same settings would give other bytes
 FORMATS: tuple[str, ...] = ("karpathy", "coco", "csv", "imagefolder", "webdataset", "winoground", "aro")
+FORMATS += ("vcr", "snli_ve", "vqa")
 DEFAULT_FORMATS = FORMATS[:5]  # worlds of earlier versions have these
 SCENES: tuple[str, ...] = ("full", "pairs")
 COMPOSITIONAL = 300  # swaps in the compositional split
@@ -42,6 +44,7 @@ class WorldSettings:
     version: int = WORLD_VERSION
     scenes: str = "full"
     compositional: int = COMPOSITIONAL
+    shortcut: tuple[float, float] = SHORTCUT
 
     @property
     def counts(self) -> dict[str, int]:
@@ -72,6 +75,7 @@ def make_settings(
     zero_shot: int,
     scenes: str = "full",
     compositional: int = COMPOSITIONAL,
+    shortcut: tuple[float, float] = SHORTCUT,
 ) -> WorldSettings:
     """Check the options of a world and return them as settings.
 
@@ -101,6 +105,11 @@ def make_settings(
         _one_of("formats", name, FORMATS)
     if not wanted:
         raise UserError(f"petri formats: name at least one of {', '.join(FORMATS)}")
+    rates = tuple(shortcut) if isinstance(shortcut, list | tuple) else ()
+    if len(rates) != 2 or not all(isinstance(rate, int | float) and 0 <= rate <= 1 for rate in rates):
+        raise UserError(
+            f"petri shortcut: must be two rates from 0 to 1, of the right and wrong answers, not {shortcut!r}"
+        )
     kept_out = _held_out(held_out)
     return WorldSettings(
         seed=seed,
@@ -115,6 +124,7 @@ def make_settings(
         zero_shot=zero_shot,
         scenes=scenes,
         compositional=compositional,
+        shortcut=(float(rates[0]), float(rates[1])),
     )
 
 
@@ -149,7 +159,7 @@ def describe(settings: WorldSettings) -> dict[str, Any]:
     options = asdict(settings)
     version, seed = options.pop("version"), options.pop("seed")
     # Left out at their defaults, so that worlds of before these settings keep their bytes.
-    for name, usual in (("scenes", "full"), ("compositional", COMPOSITIONAL)):
+    for name, usual in (("scenes", "full"), ("compositional", COMPOSITIONAL), ("shortcut", SHORTCUT)):
         if options[name] == usual:
             del options[name]
     classes = len(attribute_pairs())

@@ -67,3 +67,14 @@ def zero_shot_scenes(
                     scenes.append(scene)
                     break
         yield f"{colour} {shape}", scenes
+
+
+def zero_shot_work(
+    rules: SceneRules, seed: int, unseen: frozenset[tuple[str, str]], count: int
+) -> list[tuple[str, Scene]]:
+    """Return (file, scene) of zero_shot/seen/<class>/*.png and zero_shot/unseen/<class>/*.png."""
+    work = []
+    for name, pairs in zip(ZERO_SHOT_FOLDERS, (frozenset(attribute_pairs()) - unseen, unseen), strict=True):
+        for label, scenes in zero_shot_scenes(rules, seed, pairs, count):
+            work += [(f"zero_shot/{name}/{label}/{k:03d}.png", scene) for k, scene in enumerate(scenes)]
+    return work

@@ -20,7 +20,9 @@ import numpy as np
 from clipdistill.errors import UserError
 from clipdistill.files import UNWRITABLE, write_json
 from clipdistill.petri.captions import captions
+from clipdistill.petri.choices import SHORTCUT
 from clipdistill.petri.compositional import compositional_work, pair_captions, write_aro, write_winoground
+from clipdistill.petri.question_writers import write_questions
 from clipdistill.petri.render import render
 from clipdistill.petri.scenes import Scene
 from clipdistill.petri.settings import (
@@ -32,8 +34,8 @@ from clipdistill.petri.settings import (
     make_settings,
     world_settings,
 )
-from clipdistill.petri.splits import split_scenes, zero_shot_scenes
-from clipdistill.petri.vocabulary import SPLITS, attribute_pairs
+from clipdistill.petri.splits import split_scenes, zero_shot_work
+from clipdistill.petri.vocabulary import SPLITS
 from clipdistill.petri.writers import Picture, write_coco, write_csv, write_karpathy, write_shards
 
 _CHUNK = 256  # pictures drawn and saved at a time at 64 x 64
@@ -56,6 +58,7 @@ def write_world(
     zero_shot: int = 10,
     scenes: str = "full",
     compositional: int = COMPOSITIONAL,
+    shortcut: tuple[float, float] = SHORTCUT,
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Write a petri world into folder `path` and return what its world.json says, plus "path" and "reused".
@@ -64,7 +67,8 @@ def write_world(
         path: the folder; made with its parents. It appears whole, by a rename, or not at all.
         images, val, test: pictures in each split. More of them never changes the earlier ones.
         seed: the world's seed. Splits stay apart across seeds too: no test scene of one is a training scene of another.
-        formats: any of "karpathy", "coco", "csv", "imagefolder" (zero_shot/), "webdataset", "winoground", "aro".
+        formats: any of "karpathy", "coco", "csv", "imagefolder" (zero_shot/), "webdataset", "winoground", "aro",
+            "vcr", "snli_ve", "vqa".
         image_size: pixels a side, 16 to 1024.
         skew: "even", or "natural": each shape has preferred colours, with Zipf frequencies.
         held_out: how many (colour, shape) pairs are never in the splits, or their names such as "red circle".
@@ -73,6 +77,7 @@ def write_world(
         zero_shot: pictures of each zero-shot class.
         scenes: "full", or "pairs": two large plain things a picture, captions that state colours, shapes and relation.
         compositional: swaps in the formats "winoground" and "aro".
+        shortcut: how often the right answer, and a wrong one, repeats the tag and words of its question ("vcr").
         device: where to render; pictures from other devices may differ in the last bit of a pixel.
 
     A folder that already holds a world with the same options, in these formats or more, is left as it is and described.
@@ -93,6 +98,7 @@ def write_world(
         zero_shot=zero_shot,
         scenes=scenes,
         compositional=compositional,
+        shortcut=shortcut,
     )
     folder = Path(path)
     there = _already_there(folder, settings)
@@ -145,7 +151,7 @@ def _write(target: Path, settings: WorldSettings, progress: Progress, device: st
     pictures = list(world_pictures(settings))
     work = [(f"images/{picture.file_name}", picture.scene) for picture in pictures]
     if "imagefolder" in settings.formats:
-        work += _zero_shot(settings)
+        work += zero_shot_work(settings.rules(), settings.seed, settings.held_out_pairs, settings.zero_shot)
     swapped = (settings.rules(), settings.seed, settings.compositional)
     if {"winoground", "aro"} & set(settings.formats):
         work += compositional_work(*swapped, settings.formats)
@@ -165,16 +171,7 @@ def _write(target: Path, settings: WorldSettings, progress: Progress, device: st
             write_csv(target / f"captions_{split}.csv", part)
         if "webdataset" in settings.formats:
             write_shards(target / "shards", split, part, target / "images", size)
-
-
-def _zero_shot(settings: WorldSettings) -> list[tuple[str, Scene]]:
-    """Return (file, scene) of zero_shot/seen/<class>/*.png and zero_shot/unseen/<class>/*.png."""
-    unseen = settings.held_out_pairs
-    work = []
-    for name, pairs in (("seen", frozenset(attribute_pairs()) - unseen), ("unseen", unseen)):
-        for label, scenes in zero_shot_scenes(settings.rules(), settings.seed, pairs, settings.zero_shot):
-            work += [(f"zero_shot/{name}/{label}/{k:03d}.png", scene) for k, scene in enumerate(scenes)]
-    return work
+        write_questions(target, settings.formats, settings.rules(), split, part, size, settings.shortcut)
 
 
 def _draw(target: Path, work: Sequence[tuple[str, Scene]], size: int, progress: Progress, device: str) -> None:

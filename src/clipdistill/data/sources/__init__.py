@@ -44,6 +44,10 @@ FORMATS: dict[str, Callable[..., Source]] = {
     "cifar100": _format("cifar", "open_cifar100"),
     "arrays": _format("arrays", "open_arrays"),
     "torchvision": _format("torchvision", "open_torchvision"),
+    "vcr": _format("vcr", "open_vcr"),
+    "snli_ve": _format("snli_ve", "open_snli_ve"),
+    "vqa_v2": _format("vqa_v2", "open_vqa_v2"),
+    "easy_vqa": _format("easy_vqa", "open_easy_vqa"),
 }
 
 

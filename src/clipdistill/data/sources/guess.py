@@ -12,7 +12,7 @@ from clipdistill.errors import UserError
 
 KNOWN = (
     "csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "cifar10", "cifar100",
-    "torchvision",
+    "torchvision", "vcr", "snli_ve", "vqa_v2", "easy_vqa",
 )  # fmt: skip
 
 
@@ -56,13 +56,23 @@ def guess_format(path: str | Path) -> dict[str, Any]:
 
 def _file(place: Path) -> str | None:
     suffix = place.suffix.lower()
-    if suffix in (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".txt"):
+    if suffix in (".jsonl", ".ndjson"):
+        return _lines(place)
+    if suffix in (".csv", ".tsv", ".tab", ".txt"):
         return "csv"
     if suffix in (".parquet", ".arrow"):
         return "huggingface"
     if suffix == ".json":
         return _json(place)
     return None
+
+
+def _lines(place: Path) -> str:
+    with open(place, "rb") as handle:
+        first = handle.readline()
+    if b'"rationale_choices"' in first and b'"metadata_fn"' in first:
+        return "vcr"
+    return "snli_ve" if b'"gold_label"' in first and b'"sentence2"' in first else "csv"
 
 
 def _json(place: Path) -> str | None:
@@ -72,6 +82,8 @@ def _json(place: Path) -> str | None:
         return "csv" if place.read_bytes()[:1] == b"{" else None  # lines of JSON under the wrong suffix
     if not isinstance(content, dict):
         return None
+    if isinstance(content.get("questions"), list) and "annotations" not in content:
+        return "vqa_v2"
     images = content.get("images")
     if isinstance(images, list) and images and isinstance(images[0], dict) and "sentences" in images[0]:
         return "karpathy"
@@ -84,6 +96,8 @@ def _folder(place: Path) -> str | None:
         return "cifar10"
     if "cifar-100-python" in names or {"train", "test", "meta"} <= names and (place / "train").is_file():
         return "cifar100"
+    if {"answers.txt", "train", "test"} <= names and (place / "train" / "questions.json").is_file():
+        return "easy_vqa"
     if {"dataset_dict.json", "dataset_info.json", "state.json"} & names:
         return "huggingface"
     if any(name.endswith(".parquet") for name in names):
