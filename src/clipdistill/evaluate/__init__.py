@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clipdistill.evaluate.cost import denoiser_cost, model_cost
+from clipdistill.evaluate.cost import denoiser_cost, fusion_cost, model_cost
 from clipdistill.evaluate.examples import retrieval_examples
 from clipdistill.evaluate.results import Result, retention
 from clipdistill.evaluate.retrieval import retrieval_metrics
@@ -13,6 +13,7 @@ __all__ = [
     "Result",
     "denoiser_cost",
     "evaluate_suite",
+    "fusion_cost",
     "model_cost",
     "retention",
     "retrieval_examples",

@@ -44,6 +44,36 @@ def denoiser_cost(model: Any) -> dict[str, float]:
     return {"parameters": total, "image_parameters": total - text, "text_parameters": text}
 
 
+def fusion_cost(
+    model: Any, *, device: str | torch.device = "cpu", batch_size: int = 16, repeats: int = 5
+) -> dict[str, float]:
+    """Measure a FusionModel on pairs of 32 words and 36 regions (fewer words where it has fewer positions).
+
+    Returns:
+        `parameters` (all), `image_parameters` (what only regions go through), `text_parameters` (words, positions,
+        types); layers, pooler and classifiers are neither side's. `flops_per_pair` (forward) and `images_per_second`:
+        pictures each with a text, since none is embedded alone; the median of `repeats` batches after one to warm up.
+    """
+    from clipdistill.models.fusion.measures import example, flops, parameter_counts
+
+    model.to(device)
+    counts = parameter_counts(model)
+    pairs = example(model, batch_size).to(device)
+    seconds = []
+    with inference(model, device):
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            model(pairs).pooled.float().sum().item()  # .item() waits for the device
+            seconds.append(time.perf_counter() - start)
+    return {
+        "parameters": counts["total"],
+        "image_parameters": counts["image"],
+        "text_parameters": counts["text"],
+        "flops_per_pair": flops(model),
+        "images_per_second": batch_size / statistics.median(seconds[1:]),
+    }
+
+
 def images_per_second(
     model: Any, *, device: str | torch.device = "cpu", batch_size: int = 32, repeats: int = 5
 ) -> float:

@@ -10,9 +10,12 @@ import torch
 from clipdistill.kinds.base import Kind
 from clipdistill.kinds.denoiser import DenoiserKind
 from clipdistill.kinds.dual_encoder import DualEncoderKind, require_weights
+from clipdistill.kinds.fusion import FusionKind
 from clipdistill.kinds.meta_teacher import MetaTeacherKind
 
-KINDS: dict[str, Kind] = {each.name: each for each in (DenoiserKind(), MetaTeacherKind(), DualEncoderKind())}
+KINDS: dict[str, Kind] = {
+    each.name: each for each in (DenoiserKind(), MetaTeacherKind(), FusionKind(), DualEncoderKind())
+}
 
 
 def kind_of(model: Any) -> Kind:

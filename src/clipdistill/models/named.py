@@ -12,6 +12,7 @@ from clipdistill.errors import UserError, nearest
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 PETRI_TOKENIZER = Path(__file__).parent / "petri_tokenizer"
+PETRI_WORDPIECE = Path(__file__).parent / "petri_wordpiece"
 WEIGHTS_FOLDER = Path(__file__).parent / "petri_weights"
 
 # In a configuration, this tokenizer name stands for the one that ships with the package.

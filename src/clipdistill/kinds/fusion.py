@@ -1,0 +1,60 @@
+"""Fusion models: UNITER, VILLA and VL-BERT, which read a text and a picture's regions together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipdistill.errors import UserError
+from clipdistill.evaluate import fusion_cost
+from clipdistill.kinds.base import Kind
+from clipdistill.models.fusion import NAMED, create_fusion
+from clipdistill.models.fusion.measures import fingerprint
+from clipdistill.models.fusion.saving import is_fusion, load_fusion, save_fusion
+from clipdistill.recipe import ModelSpec
+
+
+class FusionKind(Kind):
+    """One transformer over words and regions."""
+
+    name = "fusion"
+    layouts = ("fusion",)
+    storable = False
+
+    def new(self, spec: ModelSpec, seed: int, device: torch.device | str = "cpu") -> Any:
+        """By a configuration's name with weights drawn from the seed, or from a checkpoint, whose heads it may lack."""
+        if spec.model is None:
+            raise UserError(f"`student.model` is missing: name a fusion model, such as {next(iter(NAMED))}")
+        if spec.model in NAMED:
+            return create_fusion(spec.model, seed, device=device)
+        return load_fusion(spec.model, device, seed=seed)
+
+    def recognises(self, name: str) -> bool:
+        """A configuration's name, with or without `:CHECKPOINT`, a checkpoint file, a folder of ours, or a RUN."""
+        return is_fusion(name)
+
+    def load(self, name: str | Path, device: torch.device | str = "cpu") -> Any:
+        """See `load_fusion`; a configuration's name alone is refused."""
+        return load_fusion(name, device)
+
+    def save(self, model: Any, folder: Path) -> None:
+        """Weights, configuration and tokenizer."""
+        save_fusion(model, folder)
+
+    def fingerprint(self, model: Any, features: str = "embedding") -> str:
+        """Of weights, configuration and vocabulary."""
+        return fingerprint(model)
+
+    def cost(self, model: Any, device: torch.device | str = "cpu") -> dict[str, float]:
+        """Parameters of either side, FLOPs a pair, pairs a second."""
+        return fusion_cost(model, device=device)
+
+    def compile(self, model: Any) -> None:
+        """The layers."""
+        model.encoder.compile()
+
+    def checkpoint_activations(self, model: Any) -> None:
+        """Each layer's."""
+        model.set_grad_checkpointing()

@@ -1,0 +1,121 @@
+"""The sizes of a fusion model, and configurations by name: the released ones and petri-sized ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from clipdistill.errors import UserError, explain, nearest
+
+Architecture = Literal["uniter", "vl_bert"]
+Attention = Literal["eager", "sdpa"]
+HeadName = Literal["vcr", "snli_ve", "vqa", "words", "region_features", "region_classes", "matching"]
+SHIPPED_WORDPIECE = "clipdistill:petri_wordpiece"
+"""In a configuration: the WordPiece vocabulary of the petri world's words, which comes with the package."""
+TAG_WORDS = 81
+"""UNITER's words for VCR's object tags: 80 classes and one for what has none."""
+
+
+class FusionConfig(BaseModel):
+    """What decides the shapes of a fusion model and how it starts. VILLA has UNITER's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    architecture: Architecture
+    vocabulary: int = Field(ge=5)
+    width: int = Field(768, ge=2)
+    layers: int = Field(12, ge=1)
+    attention_heads: int = Field(12, ge=1)
+    hidden: int = Field(3072, ge=1)
+    """Width inside a layer's feed-forward part."""
+    positions: int = Field(512, ge=4)
+    types: int = Field(2, ge=2)
+    """Rows of the token types. UNITER: 0 text, 1 regions; for VCR also 2 answer, 3 rationale. VL-BERT: 3."""
+    region_width: int = Field(2048, ge=1)
+    """Numbers in a region's feature, as the detector gives them."""
+    coordinates: int = Field(256, ge=1)
+    """VL-BERT: sines (and as many cosines) for each of a box's four numbers."""
+    visual_width: int | None = None
+    """VL-BERT: width of a region's representation; None = `width`, as in every released model."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    attention_dropout: float = Field(0.1, ge=0, lt=1)
+    spread: float = Field(0.02, gt=0)
+    """Standard deviation of new weights."""
+    visual_scale: float = Field(0.0, ge=0)
+    """VL-BERT: what the two LayerNorms on visual features start with. 0 in the released configurations, where training
+    brings the pictures in; `spread` makes them as long as a word's embedding from the start."""
+    untagged: Literal["whole_image", "nothing"] = "whole_image"
+    """VL-BERT: the visual feature of words that point to no region; `whole_image` is the authors'."""
+    heads: dict[HeadName, int] = {}
+    """What it answers with -> how many numbers a head gives (words, region features: what the vocabulary and the
+    regions have, whatever stands here)."""
+    lower_case: bool = True
+    tokenizer: str = SHIPPED_WORDPIECE
+    """A hub name, a folder, or `clipdistill:petri_wordpiece`."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> FusionConfig:
+        if self.width % self.attention_heads:
+            raise ValueError(f"`attention_heads`: {self.attention_heads} don't share a width of {self.width}")
+        if self.architecture == "vl_bert" and self.types < 3:
+            raise ValueError("`types`: VL-BERT has 3 (question, answer, objects)")
+        return self
+
+    @property
+    def visual(self) -> int:
+        """Width of VL-BERT's region representations."""
+        return self.visual_width or self.width
+
+
+_LARGE = {"width": 1024, "layers": 24, "attention_heads": 16, "hidden": 4096}
+_UNITER = {"architecture": "uniter", "vocabulary": 28996, "lower_case": False, "tokenizer": "bert-base-cased"}
+_UNITER_LARGE = {**_UNITER, **_LARGE, "tokenizer": "bert-large-cased"}
+_VL_BERT = {"architecture": "vl_bert", "vocabulary": 30522, "types": 3, "tokenizer": "bert-base-uncased"}
+_VL_BERT_LARGE = {**_VL_BERT, **_LARGE, "tokenizer": "bert-large-uncased"}
+_PRETRAINING = {"heads": {"words": 0, "region_features": 0, "region_classes": 1601, "matching": 2}}
+_VCR = {"vocabulary": 28996 + TAG_WORDS, "types": 4, "heads": {"vcr": 2}}
+# Wide enough to learn, small enough for two cores; `vocabulary` is that of the shipped words.
+_PETRI = {
+    "vocabulary": 299, "width": 64, "layers": 2, "attention_heads": 4, "hidden": 256, "positions": 96,
+    "region_width": 128,
+}  # fmt: skip
+
+NAMED: dict[str, dict[str, Any]] = {
+    "uniter-base": {**_UNITER, **_PRETRAINING},
+    "uniter-large": {**_UNITER_LARGE, **_PRETRAINING},
+    "uniter-base-vcr": {**_UNITER, **_VCR},
+    "uniter-large-vcr": {**_UNITER_LARGE, **_VCR},
+    "uniter-base-vqa": {**_UNITER, "heads": {"vqa": 3129}},
+    "uniter-large-vqa": {**_UNITER_LARGE, "heads": {"vqa": 3129}},
+    "uniter-base-snli-ve": {**_UNITER, "heads": {"snli_ve": 3}},
+    "uniter-large-snli-ve": {**_UNITER_LARGE, "heads": {"snli_ve": 3}},
+    "vl-bert-base": {**_VL_BERT, "heads": {"words": 0, "region_classes": 1601}},
+    "vl-bert-large": {**_VL_BERT_LARGE, "heads": {"words": 0, "region_classes": 1601}},
+    "vl-bert-base-vcr": {**_VL_BERT, "heads": {"vcr": 1, "region_classes": 81}},
+    "vl-bert-large-vcr": {**_VL_BERT_LARGE, "heads": {"vcr": 1, "region_classes": 81}},
+    "vl-bert-base-vqa": {**_VL_BERT, "heads": {"vqa": 3129}},
+    "vl-bert-large-vqa": {**_VL_BERT_LARGE, "heads": {"vqa": 3129}},
+    "petri-uniter": {**_PETRI, "architecture": "uniter", "types": 4},
+    "petri-vl-bert": {**_PETRI, "architecture": "vl_bert", "types": 3, "coordinates": 16, "visual_scale": 0.02},
+}
+"""Configurations by name: what differs from FusionConfig's defaults. VILLA's checkpoints fit UNITER's."""
+
+
+def fusion_config(config: str | Mapping[str, Any] | FusionConfig, **changes: Any) -> FusionConfig:
+    """The configuration of a name (`NAMED`) or of its fields, with changes.
+
+    Raises:
+        UserError: no such name or field, or sizes that don't fit one another.
+    """
+    if isinstance(config, str) and config not in NAMED:
+        raise UserError(f"fusion model '{config}': no such name.{nearest(config, NAMED)} Names: {', '.join(NAMED)}")
+    if isinstance(config, FusionConfig):
+        fields: Mapping[str, Any] = config.model_dump()
+    else:
+        fields = NAMED[config] if isinstance(config, str) else config
+    try:
+        return FusionConfig.model_validate({**fields, **changes})
+    except ValidationError as error:
+        raise UserError(f"fusion model: {explain(error, FusionConfig)}") from error

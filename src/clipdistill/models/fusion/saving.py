@@ -1,0 +1,107 @@
+"""Fusion models in folders of their own layout, and by every name that opens one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipdistill.errors import UserError
+from clipdistill.files import atomic_path, write_json
+from clipdistill.models.fusion.config import NAMED, fusion_config
+from clipdistill.models.fusion.creating import create_fusion, open_tokenizer
+from clipdistill.models.fusion.model import FusionModel
+from clipdistill.models.fusion.released import fill, from_released, read_released, released_config
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+TYPE = "clipdistill_fusion"
+"""Stands as `model_type` in `config.json`, which transformers' models have too."""
+
+
+def save_fusion(model: FusionModel, folder: str | Path) -> None:
+    """Write `model.safetensors`, the tokenizer's files and then `config.json`, which makes the folder a model."""
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with atomic_path(folder / WEIGHTS) as temporary:
+        temporary.write_bytes(save(state))
+    if model.has_tokenizer:
+        model.tokenizer.save_pretrained(folder)
+    config = {"model_type": TYPE, "name": model.name, **model.config.model_dump()}
+    write_json(folder / CONFIG, config)
+
+
+def fusion_folder(name: str | Path) -> Path | None:
+    """The folder with a fusion model that a name stands for, `student/` of a RUN; None when there is none."""
+    for folder in (Path(name), Path(name) / "student"):
+        try:
+            found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(found, dict) and found.get("model_type") == TYPE:
+            return folder
+    return None
+
+
+def is_fusion(name: str | Path) -> bool:
+    """Whether a name means a fusion model: a name of `NAMED`, one with a checkpoint, a checkpoint, a folder or RUN."""
+    return split_name(str(name))[0] in NAMED or Path(name).is_file() or fusion_folder(name) is not None
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """`uniter-base-vcr:/path/uniter-base.pt` -> the name and the checkpoint; a name alone -> the name and None."""
+    head, colon, tail = name.partition(":")
+    return (head, tail) if colon and head in NAMED else (name, None)
+
+
+def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: int = 0) -> FusionModel:
+    """Open a fusion model, in evaluation mode.
+
+    Args:
+        name: a folder that `save_fusion` wrote, or a RUN; a checkpoint file of the authors of UNITER, VILLA or VL-BERT,
+            whose shapes and heads it has; `NAME:FILE`, a configuration of `NAMED` filled from such a file, for example
+            `uniter-base-vcr:/path/uniter-base.pt`.
+        seed: of what the file doesn't hold, such as the heads of the task to come.
+
+    Raises:
+        UserError: nothing of that name, damaged or of other shapes; a name alone, which has random weights.
+    """
+    text = str(name)
+    known, checkpoint = split_name(text)
+    if (folder := fusion_folder(name)) is not None:
+        return _from_folder(folder).to(device)
+    if known in NAMED and checkpoint is None:
+        raise UserError(f"model '{text}': a name alone has random weights; add a checkpoint: {text}:/path/FILE.pt")
+    if known not in NAMED and not Path(name).is_file():
+        raise UserError(f"{text}: holds no fusion model; give the folder of one, a checkpoint, or NAME:FILE")
+    file = Path(checkpoint or text)
+    found = from_released(read_released(file), str(file))
+    config = fusion_config(known) if checkpoint else released_config(found, str(file))
+    model = create_fusion(config, seed)
+    model.name = known if checkpoint else file.stem
+    fill(model, found, str(file))
+    return model.to(device)
+
+
+def _from_folder(folder: Path) -> FusionModel:
+    from safetensors.torch import load_file
+
+    try:
+        fields: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        name = fields.pop("name", folder.resolve().name)
+        fields.pop("model_type")
+        config = fusion_config(fields)
+        words = open_tokenizer(config, folder) if (folder / "tokenizer_config.json").is_file() else None
+        with torch.device("meta"):
+            model = FusionModel(config, name=name, tokenizer=words)
+        model.load_state_dict(load_file(folder / WEIGHTS), assign=True)
+    except UserError:
+        raise
+    except Exception as error:
+        line = str(error).splitlines()[-1].strip() if str(error) else type(error).__name__
+        raise UserError(f"{folder}: can't be read as a fusion model ({line[:200]}); export or copy it again") from error
+    return model.requires_grad_(True).eval()
