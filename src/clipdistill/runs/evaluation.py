@@ -70,10 +70,11 @@ def evaluate_model(
 
 
 def run_suite(
-    model: Any, evaluation: Evaluation, device: torch.device, batch_size: int, workers: int, label: str = ""
+    model: Any, evaluation: Evaluation, device: torch.device, batch_size: int, workers: int, role: str | None = None
 ) -> list[Result]:
-    """Run one suite, whose data is open, on one model with a progress bar."""
+    """Run one suite, whose data is open, on one model with a progress bar. `role`: of the model, among several."""
     meters: dict[str, Meter] = {}
+    label = "" if role is None else f"{role}, "
 
     def progress(what: str, done: int, total: int) -> None:
         meter = meters.setdefault(what, Meter(f"{label}{evaluation.suite.NAME}: {what}", total))
@@ -82,7 +83,9 @@ def run_suite(
             meters.pop(what).__exit__()
 
     try:
-        return evaluation.run(model, device=device, batch_size=batch_size, workers=workers, progress=progress)
+        return evaluation.run(
+            model, device=device, batch_size=batch_size, workers=workers, progress=progress, role=role
+        )
     finally:
         for meter in meters.values():
             meter.__exit__()
@@ -119,7 +122,7 @@ def evaluate_models(
             if why := refusal(evaluation.suite, model.KIND):
                 print(f"{role}: left out of {evaluation.suite.NAME}: {why}")
                 continue
-            results += run_suite(model, evaluation, device, 128, workers, f"{role}, ")
+            results += run_suite(model, evaluation, device, 128, workers, role)
         found[role] = model_report(model, name, results, device)
     return {"models": found}
 

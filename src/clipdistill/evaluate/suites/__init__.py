@@ -15,10 +15,14 @@ from clipdistill.evaluate.suites.base import Data, Job, Suite, SuiteOptions
 from clipdistill.evaluate.suites.compositional import Compositional
 from clipdistill.evaluate.suites.petri import Petri
 from clipdistill.evaluate.suites.retrieval import Retrieval
+from clipdistill.evaluate.suites.snli_ve import SnliVe
+from clipdistill.evaluate.suites.vcr import Vcr
+from clipdistill.evaluate.suites.vqa import Vqa
 from clipdistill.evaluate.suites.zero_shot import Downstream, ZeroShot
 
 SUITES: dict[str, Suite[Any, Any]] = {
-    suite.NAME: suite for suite in (Compositional(), Downstream(), Retrieval(), ZeroShot(), Petri())
+    suite.NAME: suite
+    for suite in (Compositional(), Downstream(), Retrieval(), ZeroShot(), Petri(), Vcr(), SnliVe(), Vqa())
 }
 
 __all__ = ["SUITES", "Evaluation", "Job", "Suite", "SuiteOptions", "evaluate_suite", "find_suite", "open_suite",
@@ -46,15 +50,18 @@ class Evaluation:
         batch_size: int = 64,
         workers: int = 0,
         progress: Progress | None = None,
+        role: str | None = None,
     ) -> list[Result]:
         """Run the suite on one model.
+
+        role: what the model is where several are measured; it goes into the names of files that the suite writes.
 
         Raises:
             UserError: a kind of model that the suite doesn't take, or one that has diverged.
         """
         if why := refusal(self.suite, model.KIND):
             raise UserError(f"suite: {why}")
-        return self.suite.run(Job(model, device, batch_size, workers, progress), self.opened, self.options)
+        return self.suite.run(Job(model, device, batch_size, workers, progress, role), self.opened, self.options)
 
 
 def evaluate_suite(
@@ -74,7 +81,8 @@ def evaluate_suite(
         model: a DualEncoder, or what else the suite takes (`Suite.KINDS`).
         suite: `"retrieval"`, `"zero_shot"`, `"petri"` (retrieval on a petri world's test split and zero-shot on its
             seen and unseen classes, each among its own classes and among all of them), `"compositional"` (Winoground,
-            ARO, SugarCrepe, CLEVR pairs) or `"downstream"` (zero-shot on several data sets, each with its own prompt).
+            ARO, SugarCrepe, CLEVR pairs), `"downstream"` (zero-shot on several data sets, each with its own prompt),
+            or questions: `"vcr"`, `"snli_ve"`, `"vqa"`.
         data: a source spec (`{"format": ..., "path": ...}`), several named ones (`{"coco": {...}, "flickr": {...}}`),
             or a path or "format:path@split". For `petri`: the world's folder. For `compositional`: a folder with
             winoground/, aro/, sugarcrepe/, clevr/, or a mapping benchmark -> folder.

@@ -42,22 +42,27 @@ class SuiteOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Job:
-    """The model that a suite is run on, and how: where it lies, batch, decoding processes, progress."""
+    """The model that a suite is run on, and how: where it lies, batch, decoding processes, progress.
+
+    role: what the model is where several are measured ("student", "teacher"); None = it is the only one.
+    """
 
     model: Encoder
     device: str | torch.device = "cpu"
     batch_size: int = 64
     workers: int = 0
     progress: Progress | None = None
+    role: str | None = None
 
-    def images(self, source: Any) -> Embedded:
-        """Embed the pictures of a source."""
+    def images(self, source: Any, squash: bool = False) -> Embedded:
+        """Embed the pictures of a source; `squash` as in `embed_images`."""
         return embed_images(
             self.model,
             source,
             device=self.device,
             batch_size=self.batch_size,
             workers=self.workers,
+            squash=squash,
             progress=self.progress,
         )
 
