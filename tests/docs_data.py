@@ -54,6 +54,7 @@ def make(root: Path) -> None:
     write(root / "coco/annotations/instances_train2017.json", instances)
     for shard in range(2):
         _tar(root / f"cc3m/{shard:05d}.tar", {f"{shard:09d}.txt": b"a boat", f"{shard:09d}.jpg": b"not read here"})
+    _questions(root)
     _cifar(root / "data/cifar10/cifar-10-batches-py", [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"], "")
     _cifar(root / "data/cifar100/cifar-100-python", ["train", "test"], "fine_")
     write(root / "data/digits/classes.json", ["one"])
@@ -95,3 +96,30 @@ def _hugging_face(folder: Path, image: Path) -> None:
     rows = datasets.Dataset.from_dict({"image": [str(image)], "text": ["a rose"]})
     rows = rows.cast_column("image", datasets.Image())
     datasets.DatasetDict({"train": rows}).save_to_disk(str(folder))
+
+
+def _questions(root: Path) -> None:
+    for name in ("vcr1/vcr1images/m/s@0.jpg", "snli_ve/flickr30k-images/1.jpg", "vqa/train2014/COCO_train2014_9.jpg"):
+        picture(root / name)
+    for name in ("vqa/val2014/COCO_val2014_7.jpg", "easy_vqa/train/images/0.png"):
+        picture(root / name)
+    metadata = {"boxes": [[1, 2, 30, 20, 0.9]], "segms": [[]], "names": ["person"], "width": 40, "height": 30}
+    write(root / "vcr1/vcr1images/m/s@0.json", metadata)
+    four = [[[0], "is", word, "."] for word in ("here", "there", "gone", "back")]
+    item = {"annot_id": "train-0", "objects": ["person"], "img_fn": "m/s@0.jpg", "metadata_fn": "m/s@0.json"}
+    item |= {"question": ["Where", "is", [0], "?"], "answer_choices": four, "rationale_choices": four}
+    write(root / "vcr1/train.jsonl", json.dumps(item | {"answer_label": 0, "rationale_label": 1}))
+    pairs = [
+        {"pairID": str(k), "Flikr30kID": "1.jpg", "sentence1": "a dog", "sentence2": "a cat", "gold_label": label}
+        for k, label in enumerate(("entailment", "neutral", "contradiction", "neutral"))
+    ]
+    write(root / "snli_ve/snli_ve_train.jsonl", "\n".join(json.dumps(each) for each in pairs))
+    write(root / "snli_ve_3.json", ["0", "1", "2"])
+    for split, image in (("train2014", 9), ("val2014", 7)):
+        about = {"data_subtype": split, "questions": [{"question_id": image, "image_id": image, "question": "What?"}]}
+        write(root / f"vqa/v2_OpenEnded_mscoco_{split}_questions.json", about)
+        answers = [{"answer": "red"}] * 10
+        found = {"question_id": image, "image_id": image, "answers": answers, "multiple_choice_answer": "red"}
+        write(root / f"vqa/v2_mscoco_{split}_annotations.json", {"annotations": [found]})
+    write(root / "easy_vqa/answers.txt", "red\n")
+    write(root / "easy_vqa/train/questions.json", [["what colour?", "red", 0]])

@@ -149,7 +149,7 @@ def test_cost_counts_both_sides(architecture: str) -> None:
         assert (cost["text_parameters"], cost["image_parameters"]) == (tables + norm, image)
         assert cost["parameters"] == layers + tables + norm + image
     else:
-        image = ((24 + 6) * 16 + 16) + 3 * 16 + 6 + 2 * norm
+        image = ((24 + 6) * 16 + 16) + 4 * 16 + 6 + 2 * norm
         assert (cost["text_parameters"], cost["image_parameters"]) == (tables, image)
         assert cost["parameters"] == layers + tables + norm + image
     # 22 words and 36 regions, [END]: at least the layers' matrix products

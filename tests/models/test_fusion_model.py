@@ -9,6 +9,7 @@ import torch
 
 from clipdistill.errors import UserError
 from clipdistill.models.fusion import create_fusion, with_whole_image
+from clipdistill.models.fusion.released import fill, from_released, to_released
 from tests.models.tiny_fusion import ARCHITECTURES, tiny_fusion, tiny_inputs
 
 
@@ -104,7 +105,7 @@ def test_the_whole_image_comes_first_with_a_feature_or_the_mean() -> None:
     assert torch.equal(given[:, 0], inputs.features[:, 3])
 
 
-@pytest.mark.parametrize("name", ["petri-uniter", "petri-vl-bert"])
+@pytest.mark.parametrize("name", ["petri-uniter", "petri-uniter-tags", "petri-vl-bert"])
 def test_petri_models_start_with_words_and_pictures_of_one_length(name: str) -> None:
     """A whole-picture vector that is longer than a word's drowns it: both within a factor of two."""
     model = create_fusion(name, 0)
@@ -117,6 +118,9 @@ def test_petri_models_start_with_words_and_pictures_of_one_length(name: str) -> 
             words = embeddings.words(inputs.ids).norm(dim=-1).mean()
             represented = torch.randn(3, 4, 64).relu()
             visual = embeddings.text_visual_norm(represented).norm(dim=-1).mean()
+        elif name == "petri-uniter-tags":
+            words = embeddings.words(inputs.ids).norm(dim=-1).mean()
+            visual = embeddings.tag_norm(embeddings.feature(features)).norm(dim=-1).mean()
         else:
             sequence = embeddings(inputs)[0].norm(dim=-1)
             words, visual = sequence[:, :7].mean(), sequence[:, 7:].mean()
@@ -133,9 +137,20 @@ def test_released_vl_bert_starts_without_pictures() -> None:
         assert torch.equal(model(first).sequence, model(second).sequence)
 
 
+def test_a_checkpoint_of_the_authors_fills_a_uniter_with_tags() -> None:
+    plain, tagged = tiny_fusion("uniter"), tiny_fusion("uniter", 1, tags=True)
+    before = tagged.embeddings.tag_norm.weight.clone()
+    fill(tagged, from_released(to_released(plain, "pretraining")))
+    assert torch.equal(tagged.encoder.layer[0].output.dense.weight, plain.encoder.layer[0].output.dense.weight)
+    assert torch.equal(tagged.embeddings.tag_norm.weight, before)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_parameter_learns_but_those_of_masked_regions_without_any(architecture: str) -> None:
+def test_every_parameter_learns(architecture: str) -> None:
     model, inputs = tiny_fusion(architecture), tiny_inputs(hidden=True)
+    mask = inputs.region_mask.clone()
+    mask[1] = False  # a text without a picture
+    inputs = replace(inputs, region_mask=mask)
     output = model(inputs)
     scores = [model.scores(head, output, inputs).square().sum() for head in model.heads]  # type: ignore[arg-type]
     torch.stack(scores).sum().backward()

@@ -80,16 +80,17 @@ def uniter(w: Weights, inputs: FusionInputs, row: int, heads: int) -> Tensor:
 def vl_bert(w: Weights, inputs: FusionInputs, row: int, heads: int, waves: int) -> Tensor:
     ids, types, tags, features, boxes, hidden = one(inputs, row)
     features = torch.where(hidden[:, None], w["object_mask_visual_embedding.weight"], features)
-    rows = []
+    rows = [torch.empty(0, 8 * waves + features.shape[1], dtype=torch.float64)]
     for box, feature in zip(boxes.tolist(), features, strict=True):
         x1, y1, x2, y2 = box
         numbers = []
         for value in ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1):
             angles = [value * 100 / 1000 ** (k / waves) for k in range(waves)]
             numbers += [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
-        rows.append(torch.cat([torch.tensor(numbers, dtype=torch.float64), feature]))
-    seen = affine(w, "image_feature_extractor.obj_downsample.1", torch.stack(rows)).clamp_min(0)
-    in_text = norm(w, "vlbert.visual_ln_text", seen[tags.clamp_min(0)])
+        rows.append(torch.cat([torch.tensor(numbers, dtype=torch.float64), feature])[None])
+    seen = affine(w, "image_feature_extractor.obj_downsample.1", torch.cat(rows)).clamp_min(0)
+    carried = seen[tags.clamp_min(0)] if len(seen) else w["aux_text_visual_embedding.weight"].expand(len(ids), -1)
+    in_text = norm(w, "vlbert.visual_ln_text", carried)
     words = w["vlbert.word_embeddings.weight"][ids] + in_text
     said = w["object_linguistic_embeddings.weight"].expand(len(seen), -1)
     said = torch.where(hidden[:, None], w["object_mask_word_embedding.weight"], said)
@@ -126,6 +127,25 @@ def test_the_sequence_is_that_of_the_authors_equations(architecture: str, attent
         words = int(inputs.text_mask[row].sum())
         torch.testing.assert_close(output.image[row], expected[words], rtol=0, atol=1e-10)
         torch.testing.assert_close(output.cls[row], expected[0], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_texts_without_pictures(architecture: str) -> None:
+    model, inputs = tiny_fusion(architecture), tiny_inputs()
+    mask = inputs.region_mask.clone()
+    mask[1] = False
+    one_alone = replace(inputs, region_mask=mask)
+    none = replace(
+        inputs, features=inputs.features[:, :0], boxes=inputs.boxes[:, :0], region_mask=inputs.region_mask[:, :0]
+    )
+    for given in (one_alone, none):
+        with torch.no_grad():
+            output = model(given)
+        for row in range(3):
+            expected = reference(model, given, row)
+            torch.testing.assert_close(output.sequence[row][output.mask[row]], expected, rtol=0, atol=1e-10)
+    with pytest.raises(IndexError, match="no image token"):
+        _ = output.image
 
 
 def head_reference(model: FusionModel, head: str, x: Tensor, pooled: Tensor, masked: Tensor) -> Tensor:
@@ -247,6 +267,18 @@ def test_words_have_an_order(architecture: str) -> None:
     with torch.no_grad():
         apart = (model(inputs).cls - model(replace(inputs, ids=swapped)).cls).abs().max()
     assert apart > 1e-3
+
+
+def test_uniters_words_carry_no_region_unless_tags_are_asked_for() -> None:
+    inputs = tiny_inputs()[:1]
+    features = inputs.features.clone()
+    features[0, 2] += 1  # word 1 points to region 2
+    other = replace(inputs, features=features)
+    for tags, words in ((False, []), (True, [1])):
+        model = tiny_fusion("uniter", tags=tags)
+        with torch.no_grad():
+            moved = (model.embeddings(inputs)[0] - model.embeddings(other)[0]).abs().amax(-1)[0] > 1e-9
+        assert moved[:7].nonzero().flatten().tolist() == words and moved[7:].nonzero().flatten().tolist() == [2]
 
 
 def test_a_tagged_word_carries_its_region_in_vl_bert() -> None:

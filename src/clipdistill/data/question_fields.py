@@ -102,7 +102,8 @@ class ChoiceLabel(Field):
 class AnswerTarget(Field):
     """Soft targets over the vocabulary of answers: `answer_target` float32 [B, A] in [0, 1], `answer_known` bool [B].
 
-    Not known is a sample without answers (test splits, the unlabelled part): its zeros mean nothing. A question none of whose answers is in the vocabulary is known, and all zeros, as in the usual training.
+    Not known is a sample without answers (test splits, the unlabelled part): its zeros mean nothing. A question
+    none of whose answers is in the vocabulary is known, and all zeros, as in the usual training.
 
     Args:
         data: a mixture, or a source, whose sources have one vocabulary, `answers`.

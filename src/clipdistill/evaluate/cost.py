@@ -47,12 +47,15 @@ def denoiser_cost(model: Any) -> dict[str, float]:
 def fusion_cost(
     model: Any, *, device: str | torch.device = "cpu", batch_size: int = 16, repeats: int = 5
 ) -> dict[str, float]:
-    """Measure a FusionModel on pairs of 32 words and 36 regions (fewer words where it has fewer positions).
+    """Measure a fusion model on pairs of 32 words and 36 regions (fewer words where it has fewer positions).
+
+    Whatever makes the region features, a detector or CLIP's image tower, isn't counted.
 
     Returns:
         `parameters` (all), `image_parameters` (what only regions go through), `text_parameters` (words, positions,
-        types); layers, pooler and classifiers are neither side's. `flops_per_pair` (forward) and `images_per_second`:
-        pictures each with a text, since none is embedded alone; the median of `repeats` batches after one to warm up.
+        types); layers, pooler and classifiers are neither side's, and an adapter on CLIP has CLIP's.
+        `flops_per_pair` (forward) and `images_per_second`: pictures each with a text, since none is embedded alone;
+        the median of `repeats` batches after one to warm up.
     """
     from clipdistill.models.fusion.measures import example, flops, parameter_counts
 

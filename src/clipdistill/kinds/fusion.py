@@ -9,10 +9,15 @@ import torch
 
 from clipdistill.errors import UserError
 from clipdistill.evaluate import fusion_cost
+from clipdistill.export import save_student
 from clipdistill.kinds.base import Kind
+from clipdistill.kinds.dual_encoder import require_weights
 from clipdistill.models.fusion import NAMED, create_fusion
+from clipdistill.models.fusion.adapter_config import ADAPTERS
+from clipdistill.models.fusion.clip_adapter import ClipAdapter, create_adapter
 from clipdistill.models.fusion.measures import fingerprint
-from clipdistill.models.fusion.saving import is_fusion, load_fusion, save_fusion
+from clipdistill.models.fusion.saving import is_fusion, load_fusion, save_fusion, split_name
+from clipdistill.models.loading import load_model
 from clipdistill.recipe import ModelSpec
 
 
@@ -24,15 +29,23 @@ class FusionKind(Kind):
     storable = False
 
     def new(self, spec: ModelSpec, seed: int, device: torch.device | str = "cpu") -> Any:
-        """By a configuration's name with weights drawn from the seed, or from a checkpoint, whose heads it may lack."""
+        """By a configuration's name with weights drawn from the seed, from a checkpoint, or an adapter on a CLIP."""
         if spec.model is None:
             raise UserError(f"`student.model` is missing: name a fusion model, such as {next(iter(NAMED))}")
         if spec.model in NAMED:
             return create_fusion(spec.model, seed, device=device)
+        name, clip = split_name(spec.model)
+        if name in ADAPTERS:
+            if clip is None:
+                raise UserError(
+                    f"model '{name}': an adapter stands on a CLIP; name it too, such as {name}:ViT-B-32:openai"
+                )
+            require_weights(clip)
+            return create_adapter(name, load_model(clip), seed).to(device)
         return load_fusion(spec.model, device, seed=seed)
 
     def recognises(self, name: str) -> bool:
-        """A configuration's name, with or without `:CHECKPOINT`, a checkpoint file, a folder of ours, or a RUN."""
+        """A configuration's or adapter's name, perhaps with `:` and what fills it, a checkpoint, a folder or a RUN."""
         return is_fusion(name)
 
     def load(self, name: str | Path, device: torch.device | str = "cpu") -> Any:
@@ -40,7 +53,9 @@ class FusionKind(Kind):
         return load_fusion(name, device)
 
     def save(self, model: Any, folder: Path) -> None:
-        """Weights, configuration and tokenizer."""
+        """Weights, configuration and tokenizer; of an adapter its CLIP too, in `clip/`."""
+        if isinstance(model, ClipAdapter):
+            save_student(model.clip, folder / "clip")
         save_fusion(model, folder)
 
     def fingerprint(self, model: Any, features: str = "embedding") -> str:
@@ -52,9 +67,11 @@ class FusionKind(Kind):
         return fusion_cost(model, device=device)
 
     def compile(self, model: Any) -> None:
-        """The layers."""
-        model.encoder.compile()
+        """The layers, or all of an adapter."""
+        model.compile() if isinstance(model, ClipAdapter) else model.encoder.compile()
 
     def checkpoint_activations(self, model: Any) -> None:
         """Each layer's."""
+        if isinstance(model, ClipAdapter):
+            raise UserError("`train.activation_checkpointing`: an adapter on CLIP has none worth it; set it to false")
         model.set_grad_checkpointing()

@@ -44,8 +44,12 @@ class FusionConfig(BaseModel):
     spread: float = Field(0.02, gt=0)
     """Standard deviation of new weights."""
     visual_scale: float = Field(0.0, ge=0)
-    """VL-BERT: what the two LayerNorms on visual features start with. 0 in the released configurations, where training
-    brings the pictures in; `spread` makes them as long as a word's embedding from the start."""
+    """What the LayerNorms on visual features that words carry start with (VL-BERT: on objects' too). 0 in VL-BERT's
+    released configurations, where training brings the pictures in; `spread` makes them as long as a word's embedding
+    from the start."""
+    tags: bool = False
+    """UNITER: a word that points to a region carries the region's projected feature, through a LayerNorm of its own.
+    Ours: the authors' words carry nothing. VL-BERT's always do."""
     untagged: Literal["whole_image", "nothing"] = "whole_image"
     """VL-BERT: the visual feature of words that point to no region; `whole_image` is the authors'."""
     heads: dict[HeadName, int] = {}
@@ -98,6 +102,7 @@ NAMED: dict[str, dict[str, Any]] = {
     "vl-bert-base-vqa": {**_VL_BERT, "heads": {"vqa": 3129}},
     "vl-bert-large-vqa": {**_VL_BERT_LARGE, "heads": {"vqa": 3129}},
     "petri-uniter": {**_PETRI, "architecture": "uniter", "types": 4},
+    "petri-uniter-tags": {**_PETRI, "architecture": "uniter", "types": 4, "tags": True, "visual_scale": 0.02},
     "petri-vl-bert": {**_PETRI, "architecture": "vl_bert", "types": 3, "coordinates": 16, "visual_scale": 0.02},
 }
 """Configurations by name: what differs from FusionConfig's defaults. VILLA's checkpoints fit UNITER's."""

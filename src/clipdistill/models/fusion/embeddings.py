@@ -32,7 +32,8 @@ class UniterEmbeddings(nn.Module):
 
     A word: LN(word + position + type). A region: LN(LN(linear(feature)) + LN(linear(box)) + type 1), where a box is x1
     y1 x2 y2 w h and w * h, all as shares; regions have no position. Of masked regions the feature is zero plus a learnt
-    vector.
+    vector. With `tags` (ours) a word that points to a region adds LN(linear(feature)) of it, with a LayerNorm of its
+    own.
     """
 
     def __init__(self, config: FusionConfig) -> None:
@@ -44,6 +45,8 @@ class UniterEmbeddings(nn.Module):
         self.text_norm = nn.LayerNorm(width, eps=EPS)
         self.feature, self.box = nn.Linear(config.region_width, width), nn.Linear(7, width)
         self.feature_norm, self.box_norm = nn.LayerNorm(width, eps=EPS), nn.LayerNorm(width, eps=EPS)
+        self.tag_norm = nn.LayerNorm(width, eps=EPS) if config.tags else None
+        self.visual_scale = config.visual_scale
         self.masked_feature = nn.Parameter(torch.empty(config.region_width))
         self.region_norm = nn.LayerNorm(width, eps=EPS)
         self.dropout = nn.Dropout(config.dropout)
@@ -51,15 +54,20 @@ class UniterEmbeddings(nn.Module):
     def start(self, spread: float) -> None:
         """Draw what is neither a layer nor an embedding table."""
         nn.init.normal_(self.masked_feature, std=spread)
+        if self.tag_norm is not None:
+            nn.init.constant_(self.tag_norm.weight, self.visual_scale)
 
     def forward(
         self, inputs: FusionInputs, word_shift: Tensor | None = None, region_shift: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """See `Embeddings`."""
-        words = shifted(self.words(inputs.ids), word_shift)
-        text = self.text_norm(words + self.positions(word_positions(inputs.text_mask)) + self.types(inputs.types))
         features = shifted(hide(inputs.features, inputs.hidden_regions, self.masked_feature), region_shift)
-        seen = self.feature_norm(self.feature(features)) + self.box_norm(self.box(seven_numbers(inputs.boxes)))
+        projected = self.feature(features)
+        words = shifted(self.words(inputs.ids), word_shift)
+        if self.tag_norm is not None and inputs.tags is not None:
+            words = words + pointed(self.tag_norm(projected), inputs.tags) * (inputs.tags >= 0)[..., None]
+        text = self.text_norm(words + self.positions(word_positions(inputs.text_mask)) + self.types(inputs.types))
+        seen = self.feature_norm(projected) + self.box_norm(self.box(seven_numbers(inputs.boxes)))
         regions = self.region_norm(seen + self.types.weight[1])
         sequence = torch.cat([self.dropout(text), self.dropout(regions)], dim=1)
         return sequence, torch.cat([inputs.text_mask, inputs.region_mask], dim=1)
@@ -71,7 +79,8 @@ class VLBertEmbeddings(nn.Module):
     Every region is represented by relu(linear(sines and cosines of its box, its feature)). A word carries the
     representation of the region that it points to, or the whole image's; an object carries its own, beside one shared
     "word"; both through a LayerNorm of their own. [END] comes last. Positions: words 0, 1, ...; all objects the next
-    one, [END] the one after. Types: the words' own; objects and [END] 2. The sum goes through a LayerNorm.
+    one, [END] the one after. Types: the words' own; objects and [END] 2. The sum goes through a LayerNorm. The words of
+    a text without any picture (the text-only part of pretraining) carry one learnt vector.
     """
 
     def __init__(self, config: FusionConfig) -> None:
@@ -85,6 +94,7 @@ class VLBertEmbeddings(nn.Module):
         self.object_word = nn.Parameter(torch.empty(1, width))
         self.masked_object_word = nn.Parameter(torch.empty(1, width))
         self.masked_feature = nn.Parameter(torch.empty(1, config.region_width))
+        self.text_alone = nn.Parameter(torch.empty(1, visual))
         self.region = nn.Linear(8 * config.coordinates + config.region_width, visual)
         self.region_dropout = nn.Dropout(0.1)
         self.text_visual: nn.Module = nn.Identity() if visual == width else nn.Linear(visual, width)
@@ -95,7 +105,7 @@ class VLBertEmbeddings(nn.Module):
 
     def start(self, spread: float) -> None:
         """Draw what is neither a layer nor an embedding table, and set the norms on visual features."""
-        for vector in (self.end, self.object_word, self.masked_object_word):
+        for vector in (self.end, self.object_word, self.masked_object_word, self.text_alone):
             nn.init.normal_(vector, std=spread)
         nn.init.zeros_(self.masked_feature)
         for norm in (self.text_visual_norm, self.object_visual_norm):
@@ -130,8 +140,10 @@ class VLBertEmbeddings(nn.Module):
     def _seen(self, represented: Tensor, inputs: FusionInputs) -> Tensor:
         """The visual part of each word, [B, L, D]."""
         tags = torch.full_like(inputs.ids, -1) if inputs.tags is None else inputs.tags
-        index = tags.clamp_min(0)[..., None].expand(-1, -1, represented.shape[-1])
-        seen: Tensor = self.text_visual_norm(self.text_visual(represented.gather(1, index)))
+        alone = ~inputs.region_mask.any(dim=1)[:, None, None]
+        # Without a single region there is nothing to point to, and no row to take.
+        shown = pointed(represented, tags) if represented.shape[1] else self.text_alone
+        seen: Tensor = self.text_visual_norm(self.text_visual(torch.where(alone, self.text_alone, shown)))
         return seen * (tags >= 0)[..., None] if self.untagged == "nothing" else seen
 
 
@@ -143,6 +155,11 @@ def shifted(values: Tensor, shift: Tensor | None) -> Tensor:
 def hide(features: Tensor, hidden: Tensor | None, vector: Tensor) -> Tensor:
     """`features` [B, M, F] with `vector` [F] in place of those where `hidden` bool [B, M] is true."""
     return features if hidden is None else torch.where(hidden[..., None], vector, features)
+
+
+def pointed(regions: Tensor, tags: Tensor) -> Tensor:
+    """What each word points to: regions [B, M, C], tags int64 [B, L] -> [B, L, C]; -1 gives region 0."""
+    return regions.gather(1, tags.clamp_min(0)[..., None].expand(-1, -1, regions.shape[-1]))
 
 
 def word_positions(mask: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class FusionInputs:
         features: float [B, M, F], region features as the detector gives them. Region 0 is the whole image
             (`with_whole_image`): VL-BERT needs it, and both give the image token from it.
         boxes: float [B, M, 4], x1 y1 x2 y2 as shares of the picture's width and height.
-        region_mask: bool [B, M], True = a region.
+        region_mask: bool [B, M], True = a region. A text without a picture has none; M may be 0.
         tags: int64 [B, L], the number of the region that a word points to, -1 = none. None = no word points.
         hidden_regions: bool [B, M], regions that are masked for pretraining: their feature isn't shown. None = none.
     """
@@ -87,7 +87,9 @@ class FusionOutput:
 
     @property
     def image(self) -> Tensor:
-        """The image token, [B, D]: region 0's output, which is the whole image's."""
+        """The image token, [B, D]: region 0's output, which is the whole image's; IndexError without any region."""
+        if not self.regions:
+            raise IndexError("texts without pictures have no image token")
         return self.sequence[:, self.words]
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from clipdistill.errors import UserError
+from clipdistill.models.fusion.base import FusionBase
 from clipdistill.models.fusion.config import Attention, FusionConfig, HeadName
 from clipdistill.models.fusion.embeddings import EPS, UniterEmbeddings, VLBertEmbeddings
 from clipdistill.models.fusion.heads import make_head
@@ -22,7 +24,7 @@ HIDDEN_SCORE = -10_000.0
 """What is added to the attention scores of padding, as in BERT; its share comes out as exactly 0."""
 
 
-class FusionModel(nn.Module):
+class FusionModel(FusionBase):
     """Embeddings and heads of ours around BERT's layers and pooler, which are transformers'.
 
     Args:
@@ -32,8 +34,6 @@ class FusionModel(nn.Module):
 
     The weights are drawn from torch's random state, see `create_fusion`.
     """
-
-    KIND: ClassVar[str] = "fusion"
 
     def __init__(
         self, config: FusionConfig, *, name: str = "fusion", tokenizer: Any = None, attention: Attention = "sdpa"
@@ -53,10 +53,14 @@ class FusionModel(nn.Module):
         # The encoder and not BertModel, which would add positions and types a second time.
         self.encoder: Any = BertEncoder(layers)
         self.pooler = BertPooler(layers)
-        self.heads = nn.ModuleDict({head: make_head(head, out, config) for head, out in config.heads.items()})
+        self.heads = nn.ModuleDict({head: self.new_head(head, out) for head, out in config.heads.items()})
         self.apply(self._draw)
         self.embeddings.start(config.spread)
         self.set_attention(attention)
+
+    def new_head(self, name: HeadName, outputs: int) -> nn.Module:
+        """See `make_head`."""
+        return make_head(name, outputs, self.config).apply(self._draw)
 
     def _draw(self, module: nn.Module) -> None:
         """BERT's start: normal weights, zero biases."""
@@ -80,6 +84,13 @@ class FusionModel(nn.Module):
     def has_tokenizer(self) -> bool:
         """Whether it was made with one."""
         return self._tokenizer is not None
+
+    @property
+    def vocabulary_key(self) -> str:
+        """Of the words and their numbers."""
+        if self._tokenizer is None:
+            return ""
+        return json.dumps([self.config.lower_case, self._tokenizer.get_vocab()], sort_keys=True)
 
     @property
     def attention(self) -> str:
@@ -127,48 +138,6 @@ class FusionModel(nn.Module):
             tuple(found) if weights else None,
         )  # fmt: skip
 
-    def scores(
-        self, head: HeadName, output: FusionOutput, inputs: FusionInputs | None = None, where: Tensor | None = None
-    ) -> Tensor:
-        """What a head answers.
-
-        Args:
-            output: of `forward`. inputs: the batch, for a head that reads the [MASK] of the answer.
-            where: bool [B, L] or [B, M], the words or regions to answer for; None = all.
-
-        Returns:
-            [B, outputs]; for words [B, L, vocabulary] or [N, vocabulary] of those `where`, for regions likewise.
-
-        Raises:
-            UserError: the model has no such head, or a text has no [MASK].
-        """
-        if head not in self.heads:
-            has = ", ".join(self.heads) or "none"
-            raise UserError(f"fusion model '{self.name}': has no head '{head}'; it has {has}")
-        module: Any = self.heads[head]
-        if module.reads == "mask":
-            read = self._answers(output, inputs)
-        else:
-            read = {"pooled": output.pooled, "text": output.text, "objects": output.objects}[module.reads]
-            read = read if where is None else read[where]
-        found: Tensor = module(read, self._tied(head))
-        return found
-
-    @staticmethod
-    def option_scores(scores: Tensor) -> Tensor:
-        """What options are ranked by: `scores` [B, 1] or [B, 2] of the VCR head -> [B], the "right" logit."""
-        return scores[:, -1]
-
-    def add_heads(self, heads: Mapping[HeadName, int], seed: int) -> None:
-        """Put heads on, in place of those of the same name, with weights drawn from a seed."""
-        device, dtype = self.pooler.dense.weight.device, self.pooler.dense.weight.dtype
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            for name, outputs in heads.items():
-                self.heads[name] = make_head(name, outputs, self.config).apply(self._draw).to(device, dtype)
-        self.config = self.config.model_copy(update={"heads": {**self.config.heads, **heads}})
-        self.heads.train(self.training)
-
     def _tied(self, head: str) -> Tensor | None:
         matrix: Tensor | None = None
         if head == "words":
@@ -176,17 +145,6 @@ class FusionModel(nn.Module):
         elif head == "region_features" and self.config.architecture == "uniter":
             matrix = self.embeddings.feature.weight.T
         return matrix
-
-    def _answers(self, output: FusionOutput, inputs: FusionInputs | None) -> Tensor:
-        """The outputs [B, D] at each text's last [MASK]."""
-        if inputs is None:
-            raise UserError("fusion model: this head reads the [MASK] of the answer; give `inputs` too")
-        masks = (inputs.ids == self.tokenizer.mask_token_id) & inputs.text_mask
-        if not masks.any(dim=1).all():
-            row = int((~masks.any(dim=1)).nonzero()[0])
-            raise UserError(f"fusion model: text {row} of the batch has no [MASK] for its answer; write one behind it")
-        last = torch.where(masks, torch.arange(masks.shape[1], device=masks.device), 0).amax(dim=1)
-        return output.text[torch.arange(len(last), device=last.device), last]
 
     def _check(self, inputs: FusionInputs, weights: bool) -> None:
         config = self.config

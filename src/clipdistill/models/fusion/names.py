@@ -52,6 +52,7 @@ TRUNK: dict[str, dict[str, str]] = {
         "embeddings.object_word": "object_linguistic_embeddings.weight",
         "embeddings.masked_object_word": "object_mask_word_embedding.weight",
         "embeddings.masked_feature": "object_mask_visual_embedding.weight",
+        "embeddings.text_alone": "aux_text_visual_embedding.weight",
         "embeddings.region": "image_feature_extractor.obj_downsample.1",
         "encoder": "vlbert.encoder",
         "pooler": "vlbert.pooler",
@@ -110,9 +111,9 @@ NOT_OURS: dict[str, tuple[str, ...]] = {
 """VL-BERT's detector, which its end-to-end files hold too: here region features come from outside."""
 
 MAY_LACK: dict[str, tuple[str, ...]] = {
-    "uniter": (),
-    # Pretrained without a pooler; the vectors of masked regions are only in (some) pretraining files.
-    "vl_bert": ("pooler.", "embeddings.masked_feature", "embeddings.masked_object_word"),
+    "uniter": ("embeddings.tag_norm.",),  # ours
+    # Pretrained without a pooler; the vectors of masked regions and of lone texts are only in (some) pretraining files.
+    "vl_bert": ("pooler.", "embeddings.masked_feature", "embeddings.masked_object_word", "embeddings.text_alone"),
 }
 """What the authors' files of some stages don't hold; it keeps its start."""
 

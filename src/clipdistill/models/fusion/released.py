@@ -157,7 +157,7 @@ def fill(model: FusionModel, found: Released, where: str = "checkpoint") -> tupl
     Further type rows start as row 0, as the authors start VCR's answer and rationale; further words (VCR's object tags)
     keep the model's draw. A head that only one side has is left as it is, but VL-BERT's pretraining heads give their
     hidden layers to fine-tuning (masked words to the answers, region classes to VCR's object classes), as the authors'
-    do. VL-BERT's files may lack a pooler and the vectors of masked regions.
+    do, and VCR's answers the type of its questions. VL-BERT's files may lack a pooler and masked regions' vectors.
 
     Returns:
         Heads of the model that keep their start, heads of the checkpoint that are left aside.
@@ -194,11 +194,19 @@ def fill(model: FusionModel, found: Released, where: str = "checkpoint") -> tupl
 
 
 def _adopted(model: FusionModel, state: State) -> State:
-    """VL-BERT's answer head starts with the hidden layer that guessed masked words."""
-    if "vqa" not in model.heads:
-        return {}
-    beginnings = ("heads.words.hidden.", "heads.words.norm.")
-    return {key.replace("words", "vqa", 1): value for key, value in state.items() if key.startswith(beginnings)}
+    """What VL-BERT's pretraining gives to fine-tuning besides the trunk, as the authors' code has it.
+
+    The answer head starts with the hidden layer that guessed masked words; VCR's answers start with the type of its
+    questions, since captions had that one alone.
+    """
+    found: State = {}
+    if "vqa" in model.heads:
+        beginnings = ("heads.words.hidden.", "heads.words.norm.")
+        found |= {key.replace("words", "vqa", 1): value for key, value in state.items() if key.startswith(beginnings)}
+    if "vcr" in model.heads and _rows(state, "embeddings.types.weight") == 3:
+        types = state["embeddings.types.weight"]
+        found["embeddings.types.weight"] = torch.stack([types[0], types[0], types[2]])
+    return found
 
 
 def _rows(state: Mapping[str, Tensor], key: str) -> int:

@@ -10,26 +10,34 @@ import torch
 
 from clipdistill.errors import UserError
 from clipdistill.files import atomic_path, write_json
+from clipdistill.models.fusion.adapter_config import ADAPTERS
+from clipdistill.models.fusion.base import FusionBase
+from clipdistill.models.fusion.clip_adapter import create_adapter
 from clipdistill.models.fusion.config import NAMED, fusion_config
 from clipdistill.models.fusion.creating import create_fusion, open_tokenizer
 from clipdistill.models.fusion.model import FusionModel
 from clipdistill.models.fusion.released import fill, from_released, read_released, released_config
+from clipdistill.models.loading import load_model
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CHECKPOINTS = (".pt", ".pth", ".bin", ".model", ".safetensors")
 TYPE = "clipdistill_fusion"
 """Stands as `model_type` in `config.json`, which transformers' models have too."""
 
 
-def save_fusion(model: FusionModel, folder: str | Path) -> None:
-    """Write `model.safetensors`, the tokenizer's files and then `config.json`, which makes the folder a model."""
+def save_fusion(model: FusionBase, folder: str | Path) -> None:
+    """Write `model.safetensors`, the tokenizer's files and then `config.json`, which makes the folder a model.
+
+    Of an adapter its own weights alone; the frozen CLIP has to lie in `clip/`.
+    """
     from safetensors.torch import save
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state = {name: value.detach().cpu().contiguous() for name, value in model.own_state().items()}
     with atomic_path(folder / WEIGHTS) as temporary:
         temporary.write_bytes(save(state))
-    if model.has_tokenizer:
+    if isinstance(model, FusionModel) and model.has_tokenizer:
         model.tokenizer.save_pretrained(folder)
     config = {"model_type": TYPE, "name": model.name, **model.config.model_dump()}
     write_json(folder / CONFIG, config)
@@ -48,17 +56,22 @@ def fusion_folder(name: str | Path) -> Path | None:
 
 
 def is_fusion(name: str | Path) -> bool:
-    """Whether a name means a fusion model: a name of `NAMED`, one with a checkpoint, a checkpoint, a folder or RUN."""
-    return split_name(str(name))[0] in NAMED or Path(name).is_file() or fusion_folder(name) is not None
+    """Whether a name means a fusion model: of `NAMED` or `ADAPTERS`, a checkpoint file, a folder, a RUN."""
+    if split_name(str(name))[0] in (*NAMED, *ADAPTERS) or fusion_folder(name) is not None:
+        return True
+    return Path(name).suffix in CHECKPOINTS and Path(name).is_file()
 
 
 def split_name(name: str) -> tuple[str, str | None]:
-    """`uniter-base-vcr:/path/uniter-base.pt` -> the name and the checkpoint; a name alone -> the name and None."""
+    """`uniter-base-vcr:/path/uniter-base.pt` -> the name and the checkpoint; a name alone -> the name and None.
+
+    `clip-mlp-1-concat:ViT-B-32:openai` -> the adapter's name and the CLIP's.
+    """
     head, colon, tail = name.partition(":")
-    return (head, tail) if colon and head in NAMED else (name, None)
+    return (head, tail) if colon and (head in NAMED or head in ADAPTERS) else (name, None)
 
 
-def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: int = 0) -> FusionModel:
+def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: int = 0) -> FusionBase:
     """Open a fusion model, in evaluation mode.
 
     Args:
@@ -74,6 +87,8 @@ def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: i
     known, checkpoint = split_name(text)
     if (folder := fusion_folder(name)) is not None:
         return _from_folder(folder).to(device)
+    if known in ADAPTERS:
+        raise UserError(f"model '{text}': an adapter's name alone has random weights; give the folder of a trained one")
     if known in NAMED and checkpoint is None:
         raise UserError(f"model '{text}': a name alone has random weights; add a checkpoint: {text}:/path/FILE.pt")
     if known not in NAMED and not Path(name).is_file():
@@ -87,13 +102,19 @@ def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: i
     return model.to(device)
 
 
-def _from_folder(folder: Path) -> FusionModel:
+def _from_folder(folder: Path) -> FusionBase:
     from safetensors.torch import load_file
 
     try:
         fields: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         name = fields.pop("name", folder.resolve().name)
         fields.pop("model_type")
+        if fields.get("architecture") == "clip_adapter":
+            adapter = create_adapter(fields, load_model(folder / "clip"), 0)
+            adapter.name = name
+            state = {f"clip.{key}": value for key, value in adapter.clip.state_dict().items()}
+            adapter.load_state_dict({**state, **load_file(folder / WEIGHTS)})
+            return adapter
         config = fusion_config(fields)
         words = open_tokenizer(config, folder) if (folder / "tokenizer_config.json").is_file() else None
         with torch.device("meta"):
