@@ -48,7 +48,7 @@ class FindRegions(Stage):
         return Forecast(
             "regions",
             seconds=0.0 if written else self._seconds_a_picture() * samples / self.parts.ranks.world_size,
-            disk_bytes=0 if written else samples * self.spec.max_regions * (2 * width + 24),
+            disk_bytes=0 if written else samples * self.spec.max_regions * (2 * width + 40),
         )
 
     def run(self) -> None:
