@@ -1,4 +1,4 @@
-"""`clipdistill evaluate` on a petri world's questions, with the teacher that comes with the package."""
+"""`clipdistill evaluate` on a petri world's questions: the teacher that comes with the package, and a fusion model."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from clipdistill.cli import app
+from clipdistill.data import Mixture
+from clipdistill.errors import UserError
+from clipdistill.evaluate.suites import find_suite
+from clipdistill.kinds import KINDS, open_trained
+from clipdistill.models.fusion import create_fusion
 from clipdistill.petri.world import write_world
+from clipdistill.recipe import RegionSpec
+from clipdistill.runs.evaluation_regions import EvaluationRegions
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +48,21 @@ def test_the_petri_teacher_without_training(world: Path, tmp_path: Path) -> None
     vqa = evaluate("petri-teacher-small", "vqa", world, tmp_path, f"submission={tmp_path / 'vqa.json'}")
     assert 0 < vqa["metrics"]["accuracy"] < 1
     assert len(json.loads((tmp_path / "vqa.json").read_text())) == vqa["n"]
+
+
+def test_a_fusion_model_from_its_folder(world: Path, tmp_path: Path) -> None:
+    """Random weights: what is shown is the way from a folder, a world and a store of regions to numbers."""
+    eye = open_trained("petri-teacher-small")
+    heads = {"vcr": 2, "snli_ve": 3, "vqa": len((world / "vqa" / "answers.txt").read_text().split("\n")) - 1}
+    model = create_fusion("petri-uniter", 0, region_width=eye.embed_dim, heads=heads)
+    KINDS["fusion"].save(model, tmp_path / "model")
+    spec = RegionSpec(provider="grid", store=tmp_path / "unused", max_regions=4)
+    for suite in ("vcr", "snli_ve", "vqa"):
+        (source,) = find_suite(suite).open(str(world), find_suite(suite).read_options({})).values()
+        make = EvaluationRegions(spec, lambda: eye, None, torch.device("cpu"))
+        make(Mixture([(source, None)]), tmp_path / f"regions_{suite}")
+        result = evaluate(str(tmp_path / "model"), suite, world, tmp_path, f"regions={tmp_path / f'regions_{suite}'}")
+        assert result["n"] == len(source) and 0 <= next(iter(result["metrics"].values())) <= 1
+    command = ["evaluate", str(tmp_path / "model"), "--suite", "vcr", "--data", str(world)]
+    refused = CliRunner().invoke(app, command)
+    assert isinstance(refused.exception, UserError) and "say where their store lies" in str(refused.exception)

@@ -44,7 +44,7 @@ class Chain:
         for fit in self.fits:
             self.stages += [fit, Export(fit)]
         if recipe.evaluate:
-            self.stages += [Evaluate(recipe, last, run, evaluations), Report(run)]
+            self.stages += [Evaluate(recipe, last, run, evaluations, self.base), Report(run)]
         for stage in self.stages:
             stage.check()
 

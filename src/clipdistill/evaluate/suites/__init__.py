@@ -11,7 +11,7 @@ import torch
 from clipdistill.errors import UserError, nearest
 from clipdistill.evaluate.embed import Encoder
 from clipdistill.evaluate.results import Progress, Result
-from clipdistill.evaluate.suites.base import Data, Job, Suite, SuiteOptions
+from clipdistill.evaluate.suites.base import Data, Job, RegionsOf, Suite, SuiteOptions
 from clipdistill.evaluate.suites.compositional import Compositional
 from clipdistill.evaluate.suites.petri import Petri
 from clipdistill.evaluate.suites.retrieval import Retrieval
@@ -25,8 +25,8 @@ SUITES: dict[str, Suite[Any, Any]] = {
     for suite in (Compositional(), Downstream(), Retrieval(), ZeroShot(), Petri(), Vcr(), SnliVe(), Vqa())
 }
 
-__all__ = ["SUITES", "Evaluation", "Job", "Suite", "SuiteOptions", "evaluate_suite", "find_suite", "open_suite",
-           "refusal", "unread"]  # fmt: skip
+__all__ = ["SUITES", "Evaluation", "Job", "RegionsOf", "Suite", "SuiteOptions", "evaluate_suite", "find_suite",
+           "open_suite", "refusal", "unread"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,21 @@ class Evaluation:
         workers: int = 0,
         progress: Progress | None = None,
         role: str | None = None,
+        regions: RegionsOf | None = None,
     ) -> list[Result]:
         """Run the suite on one model.
 
         role: what the model is where several are measured; it goes into the names of files that the suite writes.
+        regions: what opens a store of the pictures' regions, for models that see regions.
 
         Raises:
             UserError: a kind of model that the suite doesn't take, or one that has diverged.
         """
         if why := refusal(self.suite, model.KIND):
             raise UserError(f"suite: {why}")
-        return self.suite.run(Job(model, device, batch_size, workers, progress, role), self.opened, self.options)
+        return self.suite.run(
+            Job(model, device, batch_size, workers, progress, role, regions), self.opened, self.options
+        )
 
 
 def evaluate_suite(
@@ -74,6 +78,7 @@ def evaluate_suite(
     workers: int = 0,
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    regions: RegionsOf | None = None,
 ) -> list[Result]:
     """Open a suite's data, run the suite on a model and return its results.
 
@@ -88,6 +93,7 @@ def evaluate_suite(
             winoground/, aro/, sugarcrepe/, clevr/, or a mapping benchmark -> folder.
         options: the suite's own, see its `Options`.
         progress: called as `progress(what, done, total)`.
+        regions: (mixture, path or None) -> an open RegionStore of its pictures, for models that see regions.
 
     Raises:
         UserError: an unknown suite or option, an option that this model has no use for, data or a model that the suite
@@ -98,7 +104,9 @@ def evaluate_suite(
     if why := refusal(found, model.KIND) or unread(found, read, model.KIND):
         raise UserError(f"suite: {why}")
     evaluation = open_suite(found, data, read)
-    return evaluation.run(model, device=device, batch_size=batch_size, workers=workers, progress=progress)
+    return evaluation.run(
+        model, device=device, batch_size=batch_size, workers=workers, progress=progress, regions=regions
+    )
 
 
 def find_suite(name: str, where: str = "suite") -> Suite[Any, Any]:

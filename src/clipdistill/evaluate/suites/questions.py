@@ -36,6 +36,10 @@ class QuestionOptions(SuiteOptions):
     ensemble: tuple[Path, ...] = ()
     """files of `predictions` of further models: the mean of theirs and of this model's probabilities is measured"""
 
+    regions: Path | None = None
+    """of a fusion model: folder of a store of the pictures' regions; it is made by the run's `regions` if it isn't \
+there; none = a folder in the run"""
+
     def outputs(self) -> dict[str, Path | None]:
         """Option -> the file that it asks for."""
         return {"predictions": self.predictions}

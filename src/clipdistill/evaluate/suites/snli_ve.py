@@ -13,6 +13,7 @@ from clipdistill.evaluate.entailment import best_mapping, confusion, entailment_
 from clipdistill.evaluate.results import Result
 from clipdistill.evaluate.sources import labels_of
 from clipdistill.evaluate.suites.base import Data, Job, Suite
+from clipdistill.evaluate.suites.fusion_answers import classify_pairs
 from clipdistill.evaluate.suites.matching import match_snli_ve
 from clipdistill.evaluate.suites.questions import Answered, QuestionOptions, finished, missing, open_questions
 
@@ -32,7 +33,10 @@ def _by_clusters(job: Job, source: Any, options: SnliVeOptions) -> Answered:
     return match_snli_ve(job, source, options.crop == "resize", options.seed, options.restarts)
 
 
-ANSWERERS: dict[str, Callable[[Job, Any, SnliVeOptions], Answered]] = {"dual_encoder": _by_clusters}
+ANSWERERS: dict[str, Callable[[Job, Any, SnliVeOptions], Answered]] = {
+    "dual_encoder": _by_clusters,
+    "fusion": lambda job, source, options: classify_pairs(job, source, options.regions),
+}
 """Kind of model -> what gives `classes`, [n, 3] in the order of the source's classes."""
 
 
@@ -41,7 +45,10 @@ class SnliVe(Suite[SnliVeOptions, dict[str, Any]]):
 
     NAME = "snli_ve"
     KINDS = tuple(ANSWERERS)
-    READ_BY: ClassVar[Mapping[str, str]] = dict.fromkeys(("restarts", "seed", "crop"), "dual_encoder")
+    READ_BY: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("restarts", "seed", "crop"), "dual_encoder"),
+        "regions": "fusion",
+    }
     Options = SnliVeOptions
 
     def open(self, data: Data, options: SnliVeOptions) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from clipdistill.errors import UserError
 from clipdistill.evaluate.results import Result
 from clipdistill.evaluate.submissions import write_vcr_submission
 from clipdistill.evaluate.suites.base import Data, Job, Suite
+from clipdistill.evaluate.suites.fusion_answers import answer_vcr
 from clipdistill.evaluate.suites.matching import labels_or_none, match_vcr
 from clipdistill.evaluate.suites.questions import (
     Answered,
@@ -44,7 +45,10 @@ def _by_matching(job: Job, source: Any, options: VcrOptions, every: bool) -> Ans
     return match_vcr(job, source, options.match, options.crop == "resize")
 
 
-ANSWERERS: dict[str, Callable[[Job, Any, VcrOptions, bool], Answered]] = {"dual_encoder": _by_matching}
+ANSWERERS: dict[str, Callable[[Job, Any, VcrOptions, bool], Answered]] = {
+    "dual_encoder": _by_matching,
+    "fusion": lambda job, source, options, every: answer_vcr(job, source, options.regions, every),
+}
 """Kind of model -> what scores answers, and rationales given the right answer (or, the last argument, every answer)."""
 
 
@@ -53,7 +57,7 @@ class Vcr(Suite[VcrOptions, dict[str, Any]]):
 
     NAME = "vcr"
     KINDS = tuple(ANSWERERS)
-    READ_BY: ClassVar[Mapping[str, str]] = {"match": "dual_encoder", "crop": "dual_encoder"}
+    READ_BY: ClassVar[Mapping[str, str]] = {"match": "dual_encoder", "crop": "dual_encoder", "regions": "fusion"}
     Options = VcrOptions
 
     def open(self, data: Data, options: VcrOptions) -> dict[str, Any]:

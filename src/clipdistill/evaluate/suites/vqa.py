@@ -12,6 +12,7 @@ from clipdistill.errors import UserError
 from clipdistill.evaluate.results import Result
 from clipdistill.evaluate.submissions import write_vqa_submission
 from clipdistill.evaluate.suites.base import Data, Job, Suite
+from clipdistill.evaluate.suites.fusion_answers import answer_vqa
 from clipdistill.evaluate.suites.matching import match_vqa
 from clipdistill.evaluate.suites.questions import (
     Answered,
@@ -56,7 +57,10 @@ def _by_prompts(job: Job, source: Any, options: VqaOptions, keep: bool) -> Answe
     return match_vqa(job, source, options.template, options.crop == "resize", keep)
 
 
-ANSWERERS: dict[str, Callable[[Job, Any, VqaOptions, bool], Answered]] = {"dual_encoder": _by_prompts}
+ANSWERERS: dict[str, Callable[[Job, Any, VqaOptions, bool], Answered]] = {
+    "dual_encoder": _by_prompts,
+    "fusion": lambda job, source, options, keep: answer_vqa(job, source, options.regions, keep),
+}
 """Kind of model -> what gives `best`, [n] numbers of answers, and where all are to be kept `answers`, [n, A]."""
 
 
@@ -65,7 +69,7 @@ class Vqa(Suite[VqaOptions, dict[str, Any]]):
 
     NAME = "vqa"
     KINDS = tuple(ANSWERERS)
-    READ_BY: ClassVar[Mapping[str, str]] = {"template": "dual_encoder", "crop": "dual_encoder"}
+    READ_BY: ClassVar[Mapping[str, str]] = {"template": "dual_encoder", "crop": "dual_encoder", "regions": "fusion"}
     Options = VqaOptions
 
     def open(self, data: Data, options: VqaOptions) -> dict[str, Any]:
