@@ -48,6 +48,15 @@ def test_vcr_reads_rationales_given_the_right_answer() -> None:
     assert (both["q2ar"], both["q2ar_product"]) == (0.5, 0.25)  # easy in both ways: the product is lower
 
 
+@pytest.mark.parametrize(
+    ("q2a", "qa2r", "q2ar"),
+    [(54.82, 48.58, 26.63), (76.02, 78.31, 59.53), (77.61, 79.25, 61.51), (74.23, 76.99, 57.15), (80.48, 82.68, 66.54)],
+)
+def test_the_papers_q2ar_are_products(q2a: float, qa2r: float, q2ar: float) -> None:
+    # Rows of CLIP-TD's table 7: zero-shot, VL-BERT, VL-BERT with CLIP-TD, UNITER, ensemble.
+    assert round(q2a * qa2r / 100, 2) == pytest.approx(q2ar, abs=0.011)
+
+
 def test_vcr_refuses_what_it_cannot_score() -> None:
     one = torch.tensor([1])
     with pytest.raises(ValueError, match="no questions"):

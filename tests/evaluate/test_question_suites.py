@@ -90,6 +90,20 @@ def test_an_ensemble_of_runs(model, vcr, tmp_path):
         evaluate_suite(model, "vcr", vcr, options={"ensemble": [str(tmp_path / "none.npz")]})
 
 
+def test_rationales_of_another_model(model, vcr, tmp_path):
+    file = tmp_path / "reasons.npz"
+    (alone,) = evaluate_suite(model, "vcr", vcr, options={"predictions": str(file)})
+    with np.load(file) as saved:
+        arrays = dict(saved)
+    arrays["rationales"] = np.tile(np.array([1, 0, 0, 0], np.float32), (3, 4, 1))
+    np.savez(file, **arrays)
+    (both,) = evaluate_suite(model, "vcr", vcr, options={"rationales": str(file)})
+    assert both.metrics["q2a"] == alone.metrics["q2a"] and both.metrics["qa2r"] == pytest.approx(1 / 3)
+    np.savez(file, ids=arrays["ids"], names=arrays["names"], answers=arrays["answers"])
+    with pytest.raises(UserError, match=r"rationales: .*reasons.npz: holds no rationales"):
+        evaluate_suite(model, "vcr", vcr, options={"rationales": str(file)})
+
+
 PAIRS = [
     ("red", "all red", "entailment"), ("green", "green and green", "entailment"),
     ("red", "red and blue", "neutral"), ("blue", "green or blue", "contradiction"),  # labelled wrongly
@@ -160,6 +174,9 @@ def test_data_that_a_suite_cannot_use(model, vcr, tmp_path):
         evaluate_suite(model, "vqa", {"format": "vqa_v2", "path": str(root)})
     with pytest.raises(UserError, match="one file can't hold 2 sources"):
         evaluate_suite(model, "vcr", {"a": str(vcr), "b": str(vcr)}, options={"submission": str(tmp_path / "x.csv")})
+    with pytest.raises(UserError, match="name: 'c' is for one source"):
+        evaluate_suite(model, "vcr", {"a": str(vcr), "b": str(vcr)}, options={"name": "c"})
+    assert [each.data for each in evaluate_suite(model, "vcr", {"a": str(vcr), "b": str(vcr)})] == ["a", "b"]
 
 
 def test_the_whole_picture_or_its_middle(model, tmp_path):

@@ -35,8 +35,8 @@ def write_predictions(path: str | Path, found: Predictions) -> None:
         np.savez(handle, ids=np.array(found.ids, dtype=str), names=np.array(found.names, dtype=str), **arrays)
 
 
-def read_predictions(path: str | Path) -> Predictions:
-    """Read what `write_predictions` wrote.
+def read_predictions(path: str | Path, option: str = "ensemble") -> Predictions:
+    """Read what `write_predictions` wrote. `option`: what asked for it, for messages.
 
     Raises:
         UserError: no such file, or not such a file.
@@ -46,9 +46,9 @@ def read_predictions(path: str | Path) -> Predictions:
             arrays = {name: file[name] for name in file.files if name not in ("ids", "names")}
             return Predictions(tuple(file["ids"].tolist()), arrays, tuple(file["names"].tolist()))
     except FileNotFoundError:
-        raise UserError(f"ensemble: {path}: no such file; evaluate a model with `predictions: {path}` first") from None
+        raise UserError(f"{option}: {path}: no such file; evaluate a model with `predictions: {path}` first") from None
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"ensemble: {path}: not predictions that an evaluation wrote ({error})") from error
+        raise UserError(f"{option}: {path}: not predictions that an evaluation wrote ({error})") from error
 
 
 def mean_of(first: Predictions, others: Sequence[tuple[str, Predictions]]) -> Predictions:
@@ -62,16 +62,33 @@ def mean_of(first: Predictions, others: Sequence[tuple[str, Predictions]]) -> Pr
     """
     sums = {name: np.asarray(value, np.float64) for name, value in first.arrays.items()}
     for label, other in others:
-        places = {one: place for place, one in enumerate(other.ids)}
-        missing = [one for one in first.ids if one not in places]
-        if missing:
-            raise UserError(f"ensemble: {label}: has no probabilities for '{missing[0]}' ({len(missing)} are missing)")
         same = other.names == first.names and {k: v.shape[1:] for k, v in other.arrays.items()} == {
             k: v.shape[1:] for k, v in first.arrays.items()
         }
         if not same:
             raise UserError(f"ensemble: {label}: holds other options than this suite's; it is of other data or answers")
-        rows = np.array([places[one] for one in first.ids], dtype=np.int64)
+        rows = _rows(first, label, other, "ensemble")
         sums = {name: value + other.arrays[name][rows] for name, value in sums.items()}
     count = 1 + len(others)
     return Predictions(first.ids, {name: value / count for name, value in sums.items()}, first.names)
+
+
+def with_arrays_of(first: Predictions, label: str, other: Predictions, name: str) -> Predictions:
+    """`first` with the array `name` of another model's predictions, matched by ids.
+
+    Raises:
+        UserError: the other one lacks the array or some of the questions; `name` and `label` begin the line.
+    """
+    if name not in other.arrays or other.arrays[name].shape[1:] != first.arrays[name].shape[1:]:
+        raise UserError(f"{name}: {label}: holds no {name}; it is of another suite")
+    rows = _rows(first, label, other, name)
+    return Predictions(first.ids, {**first.arrays, name: other.arrays[name][rows]}, first.names)
+
+
+def _rows(first: Predictions, label: str, other: Predictions, option: str) -> np.ndarray:
+    """Where `other` has the questions of `first`."""
+    places = {one: place for place, one in enumerate(other.ids)}
+    missing = [one for one in first.ids if one not in places]
+    if missing:
+        raise UserError(f"{option}: {label}: has no probabilities for '{missing[0]}' ({len(missing)} are missing)")
+    return np.array([places[one] for one in first.ids], dtype=np.int64)

@@ -69,6 +69,8 @@ def open_questions(data: Data, suite: str, formats: tuple[str, ...], options: Qu
     """
     named = isinstance(data, Mapping) and "path" not in data and "format" not in data
     if named and isinstance(data, Mapping):
+        if options.name is not None:
+            raise UserError(f"name: '{options.name}' is for one source; several are named by their keys")
         sources = {str(key): _open(spec, suite, formats, str(key)) for key, spec in data.items()}
     else:
         source = _open(data, suite, formats, options.name)

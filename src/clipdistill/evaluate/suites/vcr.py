@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from clipdistill.errors import UserError
+from clipdistill.evaluate.predictions import read_predictions, with_arrays_of
 from clipdistill.evaluate.results import Result
 from clipdistill.evaluate.submissions import write_vcr_submission
 from clipdistill.evaluate.suites.base import Data, Job, Suite
@@ -33,6 +34,9 @@ class VcrOptions(QuestionOptions):
     crop: Literal["centre", "resize"] = "centre"
     """of a dual encoder: `centre` is the model's own preprocessing, which may cut the sides off; `resize` shows the \
 whole picture, squeezed"""
+    rationales: Path | None = None
+    """a file of `predictions` of another model, whose rationales are measured with this one's answers: VL-BERT has a \
+model for each"""
     submission: Path | None = None
     """write the leaderboard's file: VCR's CSV of 21 columns"""
 
@@ -63,6 +67,8 @@ class Vcr(Suite[VcrOptions, dict[str, Any]]):
     def open(self, data: Data, options: VcrOptions) -> dict[str, Any]:
         """Questions with four answers and four rationales; with labels, or an output that needs none."""
         sources = open_questions(data, self.NAME, ("vcr",), options)
+        if options.rationales is not None:
+            read_predictions(options.rationales, "rationales")
         for name, source in sources.items():
             if not _labelled(source) and not any(options.outputs().values()):
                 raise UserError(f"vcr: {name} has no labels to measure by; set `submission: FILE` to answer it")
@@ -77,6 +83,10 @@ class Vcr(Suite[VcrOptions, dict[str, Any]]):
         every = not labelled or bool(options.ensemble) or any(options.outputs().values())
         answered = ANSWERERS[job.model.KIND](job, source, options, every)
         found = finished(job, source, answered, options)
+        if options.rationales is not None:
+            found = with_arrays_of(
+                found, str(options.rationales), read_predictions(options.rationales, "rationales"), "rationales"
+            )
         answers, rationales = found.arrays["answers"], found.arrays["rationales"]
         artifacts = {**answered.notes, **missing(source, answered)}
         if options.submission is not None:
