@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from clipdistill.data import Mixture
 from clipdistill.engine.forecast import seconds_of
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
+from clipdistill.kinds import KINDS
 from clipdistill.models.regions import open_provider
 from clipdistill.recipe import Recipe, RegionSpec
 from clipdistill.report.region_pictures import draw_regions
@@ -106,8 +108,24 @@ def open_regions(spec: RegionSpec, device: Any) -> Any | None:
         raise UserError(f"`regions`: {error}") from error
 
 
-def dry_regions(parts: Parts) -> Mixture:
+def region_model(recipe: Recipe, base: Callable[[], Any], device: Any) -> Any:
+    """What embeds the recipe's regions, frozen: `regions.model`, or else what the student starts as (`base`).
+
+    Raises:
+        UserError: it can't be opened, or isn't a dual encoder.
+    """
+    spec = region_spec(recipe).model
+    if spec is None:
+        return base()
+    try:
+        model = KINDS["dual_encoder"].open(spec, device)
+    except UserError as error:
+        raise UserError(f"`regions.model`: {error}") from error
+    return model.requires_grad_(False).eval()
+
+
+def dry_regions(parts: Parts, width: int) -> Mixture:
     """The training data with regions of the right shape, for the forecast of what reads them."""
     mixture = copy(parts.data.mixture)
-    mixture.regions = DryRegions(int(parts.model.embed_dim), region_spec(parts.recipe).max_regions)
+    mixture.regions = DryRegions(width, region_spec(parts.recipe).max_regions)
     return mixture
