@@ -66,3 +66,28 @@ def test_a_fusion_model_from_its_folder(world: Path, tmp_path: Path) -> None:
     command = ["evaluate", str(tmp_path / "model"), "--suite", "vcr", "--data", str(world)]
     refused = CliRunner().invoke(app, command)
     assert isinstance(refused.exception, UserError) and "say where their store lies" in str(refused.exception)
+
+
+def test_a_run_makes_the_regions_that_it_is_measured_with(world: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    recipe = {
+        "name": "tiny", "student": "petri-uniter", "task": {"method": "vcr"}, "compare": ["base"],
+        "data": {"train": [{"format": "vcr", "path": str(world / "vcr"), "split": "train"}], "workers": 0},
+        "regions": {
+            "provider": "annotations", "store": str(tmp_path / "regions"), "model": "petri-teacher-small",
+            "max_regions": 4,
+        },
+        "train": {"epochs": 1, "batch_size": 4},
+        "evaluate": [{"suite": "vcr", "data": str(world), "submission": str(tmp_path / "vcr.csv")}],
+    }  # fmt: skip
+    (tmp_path / "tiny.yaml").write_text(json.dumps(recipe))
+    done = CliRunner().invoke(app, ["train", str(tmp_path / "tiny.yaml"), "--out", str(run)])
+    assert done.exit_code == 0, done.output
+    models = json.loads((run / "evaluation.json").read_text())["models"]
+    (measured,) = models["student"]["results"]
+    assert measured["n"] == 90 and models["base"]["results"] == []
+    assert "base: left out of vcr: fusion model 'petri-uniter' has no head 'vcr' (it has none)" in done.output
+    assert (run / "evaluation_regions" / "petri_vcr" / "store.json").is_file()
+    assert len((tmp_path / "vcr.student.csv").read_text().splitlines()) == 91
+    again = evaluate(str(run), "vcr", world, tmp_path)  # later, by the run's name: the regions are there
+    assert again["metrics"] == measured["metrics"]

@@ -15,7 +15,9 @@ from clipdistill.data.fusion_fields import FusionRegions, FusionTexts
 from clipdistill.data.loader import evaluation_batches
 from clipdistill.errors import UserError
 from clipdistill.evaluate import evaluate_suite
+from clipdistill.models import create_model
 from clipdistill.models.fusion import fusion_inputs
+from clipdistill.models.fusion.clip_adapter import create_adapter
 from tests.evaluate import question_data as made
 from tests.models.tiny_fusion import ARCHITECTURES, tiny_fusion
 
@@ -27,15 +29,15 @@ class Regions:
 
     path, has_shares = Path("regions"), True
 
-    def __init__(self, mixture: Mixture, bad: tuple[str, ...] = ()) -> None:
-        self.meta = {"max_regions": 2, "embed_dim": WIDTH, "provider": "annotations"}
+    def __init__(self, mixture: Mixture, bad: tuple[str, ...] = (), width: int = WIDTH) -> None:
+        self.meta = {"max_regions": 2, "embed_dim": width, "provider": "annotations"}
         self.ids, self.bad = list(mixture.ids), dict.fromkeys(bad, "no picture")
 
     def rows(self, ids: Any) -> np.ndarray:
         return np.array([self.ids.index(one) for one in ids])
 
     def lookup(self, rows: Any, max_regions: int) -> dict[str, np.ndarray]:
-        draws = np.stack([np.random.default_rng(int(row)).standard_normal((2, WIDTH)) for row in rows])
+        draws = np.stack([np.random.default_rng(int(row)).standard_normal((2, self.meta["embed_dim"])) for row in rows])
         boxes = np.tile(np.array([[0, 0, 10, 10], [5, 5, 20, 20]], np.float32), (len(rows), 1, 1))
         ones = np.ones((len(rows), 2), np.float32)
         return {
@@ -44,8 +46,8 @@ class Regions:
         }  # fmt: skip
 
 
-def opener(*bad: str) -> Any:
-    return lambda mixture, path: Regions(mixture, bad)
+def opener(*bad: str, width: int = WIDTH) -> Any:
+    return lambda mixture, path: Regions(mixture, bad, width)
 
 
 @pytest.fixture
@@ -117,9 +119,16 @@ def test_snli_ve_and_vqa_through_their_heads(architecture: str, tmp_path: Path) 
     assert ((shares > 0) & (shares < 1)).all()
 
 
+def test_an_adapter_on_clip_answers_too(vcr: Path) -> None:
+    clip = create_model("petri-tiny-student", 0).eval()
+    adapter = create_adapter("clip-mlp-1-cosine", clip, 0, heads={"vcr": 1})
+    (found,) = evaluate_suite(adapter, "vcr", vcr, regions=opener(width=clip.embed_dim))
+    assert found.n == 6 and 0 <= found.metrics["q2a"] <= 1
+
+
 def test_what_a_fusion_model_lacks_is_said(vcr: Path, tmp_path: Path) -> None:
     model = tiny("uniter", heads={"vqa": 5})
-    with pytest.raises(UserError, match="has no head 'vcr'; it has vqa"):
+    with pytest.raises(UserError, match="has no head 'vcr' \\(it has vqa\\); train it"):
         evaluate_suite(model, "vcr", vcr, regions=opener())
     root = made.write_vqa(tmp_path / "vqa", [("red", ["red"] * 10)])
     data = {"format": "vqa_v2", "path": str(root), "answers": str(root / "answers.txt")}

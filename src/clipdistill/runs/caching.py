@@ -12,8 +12,8 @@ from clipdistill.recipe import Recipe
 from clipdistill.runs.checks import check_recipe
 from clipdistill.runs.derived import trainings
 from clipdistill.runs.parts import Parts, open_parts
+from clipdistill.runs.regions import region_model
 from clipdistill.runs.stages import Cache, FindRegions, Stage
-from clipdistill.runs.stages.regions import region_model
 from clipdistill.tasks import find_task
 
 

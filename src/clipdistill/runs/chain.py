@@ -17,8 +17,9 @@ from clipdistill.runs.derived import control_recipe, teacher_recipe, trainings
 from clipdistill.runs.evaluation import check_suites, open_evaluations
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts, open_parts
+from clipdistill.runs.regions import region_model
 from clipdistill.runs.stages import Cache, Evaluate, Export, FindRegions, Fit, Report, Stage, Targets
-from clipdistill.runs.stages.regions import dry_regions, region_model
+from clipdistill.runs.stages.regions import dry_regions
 from clipdistill.tasks import find_task
 
 
@@ -46,7 +47,7 @@ class Chain:
         for fit in self.fits:
             self.stages += [fit, Export(fit)]
         if recipe.evaluate:
-            self.stages += [Evaluate(recipe, last, run, evaluations, self.base), Report(run)]
+            self.stages += [Evaluate(recipe, last, run, evaluations, self.region_model), Report(run)]
         for stage in self.stages:
             stage.check()
 
@@ -87,9 +88,7 @@ class Chain:
         recipe = parts.recipe
         if recipe.regions is None:
             return
-        if self._regions is None:
-            self._regions = region_model(recipe, self.base, self.ranks.device)
-        self.before.append(FindRegions(parts, self._regions, self.run.path / "regions.png"))
+        self.before.append(FindRegions(parts, self.region_model(), self.run.path / "regions.png"))
         for state in parts.teachers:
             if state.spec.meta is None:
                 continue
@@ -108,7 +107,13 @@ class Chain:
 
     def _dry(self, parts: Parts) -> Mixture:
         """Data with regions of the right shape, for forecasts that are made before they are found."""
-        return dry_regions(parts, int(self._regions.embed_dim))
+        return dry_regions(parts, int(self.region_model().embed_dim))
+
+    def region_model(self) -> Any:
+        """What embeds regions, those of the training's pictures and those that are measured with."""
+        if self._regions is None:
+            self._regions = region_model(self.recipe, self.base, self.ranks.device)
+        return self._regions
 
     def base(self) -> Any:
         """The pretrained model that a meta-teacher stands on, and regions are embedded by unless they say, frozen."""

@@ -128,7 +128,7 @@ def evaluate_models(
         model.to(device)
         results: list[Result] = []
         for evaluation in evaluations:
-            if why := refusal(evaluation.suite, model.KIND):
+            if why := evaluation.left_out(model):
                 print(f"{role}: left out of {evaluation.suite.NAME}: {why}")
                 continue
             results += run_suite(model, evaluation, device, 128, workers, role, regions)

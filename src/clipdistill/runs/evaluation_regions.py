@@ -12,9 +12,9 @@ from clipdistill.data import Mixture
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
 from clipdistill.kinds import open_trained
-from clipdistill.models.regions import open_provider
 from clipdistill.recipe import RegionSpec
 from clipdistill.recipe_files import load_recipe
+from clipdistill.runs.regions import open_regions, region_model
 from clipdistill.stores.region_cache import cache_regions
 from clipdistill.stores.regions import RegionStore
 
@@ -84,29 +84,25 @@ class EvaluationRegions:
         with Meter(f"regions to measure with ({self.spec.provider})", len(mixture)) as meter:
             try:
                 return cache_regions(
-                    self.base(), mixture, self._provider(), path,
+                    self.base(), mixture, open_regions(self.spec, self.device), path,
                     min_score=self.spec.min_score, max_regions=self.spec.max_regions, crop=self.spec.crop,
                     device=self.device, max_bad_share=self.max_bad_share, progress=meter.reach,
                 )  # fmt: skip
             except UserError as error:
                 raise UserError(f"regions: {error}") from error
 
-    def _provider(self) -> Any | None:
-        assert self.spec is not None
-        if self.spec.provider == "annotations":
-            return None
-        return open_provider({"provider": self.spec.provider, **self.spec.options()}, str(self.device))
-
 
 def regions_of(model: str | Path, device: torch.device) -> EvaluationRegions:
     """Regions for the evaluation of a model by name: a RUN's are in its folder, or made as its recipe has them."""
-    recipe = Path(model) / "recipe.yaml"
-    if not recipe.is_file():
+    file = Path(model) / "recipe.yaml"
+    if not file.is_file():
         return EvaluationRegions(None, None, None, device)
-    spec = load_recipe(recipe).regions
-    name = getattr(spec, "model", None)
-    base = None if name is None else lambda: open_trained(name, device).requires_grad_(False).eval()
-    return EvaluationRegions(spec, base, Path(model), device)
+    recipe = load_recipe(file)
+
+    def student() -> Any:
+        return open_trained(model, device).requires_grad_(False).eval()
+
+    return EvaluationRegions(recipe.regions, lambda: region_model(recipe, student, device), Path(model), device)
 
 
 def _named(mixture: Mixture) -> str:

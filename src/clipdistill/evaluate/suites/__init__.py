@@ -42,6 +42,10 @@ class Evaluation:
         """The source with captions that retrieval examples are drawn from; None without one."""
         return self.suite.examples(self.opened)
 
+    def left_out(self, model: Any) -> str | None:
+        """Why the suite doesn't take a model, in a sentence; None when it does."""
+        return refusal(self.suite, model.KIND) or self.suite.unfit(model, self.opened)
+
     def run(
         self,
         model: Any,
@@ -59,9 +63,9 @@ class Evaluation:
         regions: what opens a store of the pictures' regions, for models that see regions.
 
         Raises:
-            UserError: a kind of model that the suite doesn't take, or one that has diverged.
+            UserError: a model that the suite doesn't take, or one that has diverged.
         """
-        if why := refusal(self.suite, model.KIND):
+        if why := self.left_out(model):
             raise UserError(f"suite: {why}")
         return self.suite.run(
             Job(model, device, batch_size, workers, progress, role, regions), self.opened, self.options

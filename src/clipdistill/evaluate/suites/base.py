@@ -114,6 +114,10 @@ class Suite(ABC, Generic[OptionsT, OpenedT]):
             UserError: it can't be opened, or lacks what the suite or its options need.
         """
 
+    def unfit(self, model: Any, opened: OpenedT) -> str | None:
+        """Why a model of one of the suite's kinds can't be measured, in a sentence; None when it can."""
+        return None
+
     @abstractmethod
     def run(self, job: Job, opened: OpenedT, options: OptionsT) -> list[Result]:
         """Run a model of one of the suite's kinds over what `open` gave, which any number of models may share."""

@@ -29,22 +29,11 @@ class Pairs:
         head: what answers. reads: the texts.
 
     Raises:
-        UserError: the model has no such head, or gives another number of answers than `outputs`; there are no regions.
+        UserError: there are no regions, or they are others than the model takes.
     """
 
-    def __init__(
-        self, job: Job, source: Any, regions: Path | None, head: str, *reads: Reads, outputs: int | None = None
-    ) -> None:
+    def __init__(self, job: Job, source: Any, regions: Path | None, head: str, *reads: Reads) -> None:
         model: Any = job.model
-        if head not in model.heads:
-            has = ", ".join(model.heads) or "none"
-            raise UserError(f"fusion model '{model.name}': has no head '{head}'; it has {has}")
-        given = int(model.config.heads[head])
-        if outputs is not None and given != outputs:
-            raise UserError(
-                f"fusion model '{model.name}': its head '{head}' tells {given:,} answers apart and the data has "
-                f"{outputs:,}; give the data the vocabulary that the model was trained with"
-            )
         if job.regions is None:
             raise UserError(
                 "regions: a fusion model sees regions of pictures; evaluate it in its run, or pass `regions`, what "
@@ -81,6 +70,24 @@ class Pairs:
         return found
 
 
+def without_head(model: Any, head: str, outputs: int | None = None) -> str | None:
+    """Why a model can't answer, in a sentence: it is a fusion model without that head, or gives other answers.
+
+    outputs: how many the data tells apart; None = that isn't the head's number.
+    """
+    if model.KIND != "fusion":
+        return None
+    if head not in model.heads:
+        return f"fusion model '{model.name}' has no head '{head}' (it has {', '.join(model.heads) or 'none'}); train it"
+    given = int(model.config.heads[head])
+    if outputs is None or given == outputs:
+        return None
+    return (
+        f"fusion model '{model.name}' tells {given:,} answers apart and the data has {outputs:,}; give the data the "
+        "vocabulary that the model was trained with"
+    )
+
+
 def answer_vcr(job: Job, source: Any, regions: Path | None, every: bool) -> Answered:
     """VCR's options ranked by the head `vcr`, as probabilities over the four.
 
@@ -115,7 +122,7 @@ def _given_each(shares: Tensor, batch: Mapping[str, Any], source: Any, rows: lis
 
 def classify_pairs(job: Job, source: Any, regions: Path | None) -> Answered:
     """SNLI-VE's classes by the head `snli_ve`: `classes` [n, 3], in the order of the source's classes."""
-    pairs = Pairs(job, source, regions, "snli_ve", "hypothesis", outputs=len(source.classes))
+    pairs = Pairs(job, source, regions, "snli_ve", "hypothesis")
     found = [np.zeros((0, len(source.classes)), np.float32)]
     with inference(job.model, job.device):
         for batch in pairs.batches():
@@ -128,7 +135,7 @@ def answer_vqa(job: Job, source: Any, regions: Path | None, keep: bool) -> Answe
 
     Each answer was trained towards a score of its own, so the probabilities of a question don't add up to 1.
     """
-    pairs = Pairs(job, source, regions, "vqa", "question", outputs=len(source.answers))
+    pairs = Pairs(job, source, regions, "vqa", "question")
     best = [np.zeros(0, np.int64)]
     shares = [np.zeros((0, len(source.answers)), np.float32)]
     with inference(job.model, job.device):

@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 
+from clipdistill.data.sources.snli_ve import CLASSES
 from clipdistill.errors import UserError
 from clipdistill.evaluate.entailment import best_mapping, confusion, entailment_accuracies
 from clipdistill.evaluate.results import Result
 from clipdistill.evaluate.sources import labels_of
 from clipdistill.evaluate.suites.base import Data, Job, Suite
-from clipdistill.evaluate.suites.fusion_answers import classify_pairs
+from clipdistill.evaluate.suites.fusion_answers import classify_pairs, without_head
 from clipdistill.evaluate.suites.matching import match_snli_ve
 from clipdistill.evaluate.suites.questions import Answered, QuestionOptions, finished, missing, open_questions
 
@@ -58,6 +59,10 @@ class SnliVe(Suite[SnliVeOptions, dict[str, Any]]):
             if source[0].label is None:
                 raise UserError(f"snli_ve: {name} has no labels to measure by; remove its `unlabelled`")
         return sources
+
+    def unfit(self, model: Any, opened: dict[str, Any]) -> str | None:
+        """A fusion model without the head."""
+        return without_head(model, "snli_ve", len(CLASSES))
 
     def run(self, job: Job, opened: dict[str, Any], options: SnliVeOptions) -> list[Result]:
         """One result a source."""

@@ -13,7 +13,7 @@ from clipdistill.evaluate.predictions import read_predictions, with_arrays_of
 from clipdistill.evaluate.results import Result
 from clipdistill.evaluate.submissions import write_vcr_submission
 from clipdistill.evaluate.suites.base import Data, Job, Suite
-from clipdistill.evaluate.suites.fusion_answers import answer_vcr
+from clipdistill.evaluate.suites.fusion_answers import answer_vcr, without_head
 from clipdistill.evaluate.suites.matching import labels_or_none, match_vcr
 from clipdistill.evaluate.suites.questions import (
     Answered,
@@ -73,6 +73,10 @@ class Vcr(Suite[VcrOptions, dict[str, Any]]):
             if not _labelled(source) and not any(options.outputs().values()):
                 raise UserError(f"vcr: {name} has no labels to measure by; set `submission: FILE` to answer it")
         return sources
+
+    def unfit(self, model: Any, opened: dict[str, Any]) -> str | None:
+        """A fusion model without the head."""
+        return without_head(model, "vcr")
 
     def run(self, job: Job, opened: dict[str, Any], options: VcrOptions) -> list[Result]:
         """One result a source."""

@@ -12,7 +12,7 @@ from clipdistill.errors import UserError
 from clipdistill.evaluate.results import Result
 from clipdistill.evaluate.submissions import write_vqa_submission
 from clipdistill.evaluate.suites.base import Data, Job, Suite
-from clipdistill.evaluate.suites.fusion_answers import answer_vqa
+from clipdistill.evaluate.suites.fusion_answers import answer_vqa, without_head
 from clipdistill.evaluate.suites.matching import match_vqa
 from clipdistill.evaluate.suites.questions import (
     Answered,
@@ -81,6 +81,11 @@ class Vqa(Suite[VqaOptions, dict[str, Any]]):
             if "answers" not in source[0].fields and not any(options.outputs().values()):
                 raise UserError(f"vqa: {name} has no answers to measure by; set `submission: FILE` to answer it")
         return sources
+
+    def unfit(self, model: Any, opened: dict[str, Any]) -> str | None:
+        """A fusion model without the head."""
+        found = (without_head(model, "vqa", len(source.answers)) for source in opened.values())
+        return next((why for why in found if why), None)
 
     def run(self, job: Job, opened: dict[str, Any], options: VqaOptions) -> list[Result]:
         """One result a source."""

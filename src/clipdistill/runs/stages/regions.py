@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,15 @@ from clipdistill.data import Mixture
 from clipdistill.engine.forecast import seconds_of
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
-from clipdistill.kinds import KINDS
-from clipdistill.models.regions import open_provider
-from clipdistill.recipe import Recipe, RegionSpec
 from clipdistill.report.region_pictures import draw_regions
 from clipdistill.runs.parts import Parts
+from clipdistill.runs.regions import open_regions, region_spec
 from clipdistill.runs.stages.base import Forecast, Stage
 from clipdistill.stores.encoder import evaluating
 from clipdistill.stores.region_cache import cache_regions
 from clipdistill.stores.region_crops import Crops
 from clipdistill.stores.regions import DryRegions, RegionStore
 
-ANNOTATIONS = "annotations"
 TIMED = 8
 """Pictures whose regions are found to time it."""
 
@@ -85,43 +81,6 @@ class FindRegions(Stage):
         with evaluating(self.base):
             crops.of(mixture, range(1))
             return seconds_of(lambda: crops.of(mixture, range(count)), device) / count
-
-
-def region_spec(recipe: Recipe) -> RegionSpec:
-    """The recipe's regions; UserError when it has none."""
-    if recipe.regions is None:
-        raise UserError("`regions` is missing: say where they come from, such as {provider: detector, store: FOLDER}")
-    return recipe.regions
-
-
-def open_regions(spec: RegionSpec, device: Any) -> Any | None:
-    """What finds regions; None where the data set has boxes of its own.
-
-    Raises:
-        UserError: it can't be opened.
-    """
-    if spec.provider == ANNOTATIONS:
-        return None
-    try:
-        return open_provider({"provider": spec.provider, **spec.options()}, str(device))
-    except UserError as error:
-        raise UserError(f"`regions`: {error}") from error
-
-
-def region_model(recipe: Recipe, base: Callable[[], Any], device: Any) -> Any:
-    """What embeds the recipe's regions, frozen: `regions.model`, or else what the student starts as (`base`).
-
-    Raises:
-        UserError: it can't be opened, or isn't a dual encoder.
-    """
-    spec = region_spec(recipe).model
-    if spec is None:
-        return base()
-    try:
-        model = KINDS["dual_encoder"].open(spec, device)
-    except UserError as error:
-        raise UserError(f"`regions.model`: {error}") from error
-    return model.requires_grad_(False).eval()
 
 
 def dry_regions(parts: Parts, width: int) -> Mixture:
