@@ -7,4 +7,4 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.path.insert(0, str(Path(__file__).parent / "models"))
+sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("models", "data")]

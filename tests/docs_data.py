@@ -108,12 +108,14 @@ def _questions(root: Path) -> None:
     four = [[[0], "is", word, "."] for word in ("here", "there", "gone", "back")]
     item = {"annot_id": "train-0", "objects": ["person"], "img_fn": "m/s@0.jpg", "metadata_fn": "m/s@0.json"}
     item |= {"question": ["Where", "is", [0], "?"], "answer_choices": four, "rationale_choices": four}
-    write(root / "vcr1/train.jsonl", json.dumps(item | {"answer_label": 0, "rationale_label": 1}))
+    for split in ("train", "val"):
+        write(root / f"vcr1/{split}.jsonl", json.dumps(item | {"answer_label": 0, "rationale_label": 1}))
     pairs = [
         {"pairID": str(k), "Flikr30kID": "1.jpg", "sentence1": "a dog", "sentence2": "a cat", "gold_label": label}
         for k, label in enumerate(("entailment", "neutral", "contradiction", "neutral"))
     ]
-    write(root / "snli_ve/snli_ve_train.jsonl", "\n".join(json.dumps(each) for each in pairs))
+    for split in ("train", "dev"):
+        write(root / f"snli_ve/snli_ve_{split}.jsonl", "\n".join(json.dumps(each) for each in pairs))
     write(root / "snli_ve_3.json", ["0", "1", "2"])
     for split, image in (("train2014", 9), ("val2014", 7)):
         about = {"data_subtype": split, "questions": [{"question_id": image, "image_id": image, "question": "What?"}]}

@@ -67,7 +67,7 @@ def evaluate(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="open_clip name, hf-hub: name, checkpoint folder, or RUN")
     ],
-    suite: Annotated[str, typer.Option(help="retrieval, zero_shot, downstream, petri or compositional")],
+    suite: Annotated[str, typer.Option(help="retrieval, zero_shot, petri, compositional, vcr, snli_ve, vqa, ...")],
     data: Annotated[str, typer.Option(help="path, or format:path@split")],
     json: Annotated[Path | None, typer.Option(help="write the results here")] = None,
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="option of the suite")] = None,

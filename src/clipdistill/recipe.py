@@ -184,6 +184,7 @@ class RegionSpec(Options):
 
     provider: str = Field("detector", description="detector, yolo, grid, whole, or annotations: boxes of the data set")
     store: Path
+    model: ModelSpec | None = Field(None, description="embeds them; none = the model that the student starts as")
     max_regions: int = Field(10, ge=1, description="regions a picture, the surest first")
     min_score: float = Field(0.25, ge=0, le=1, description="confidence below which a box isn't used")
     crop: Literal["resize", "centre"] = Field(

@@ -81,7 +81,7 @@ def test_an_authors_checkpoint_opens_by_its_file(
     assert KIND.recognises(str(path))
     with pytest.raises(UserError, match=r"`hf download bert-base-uncased`"):
         open_trained(str(path))  # its vocabulary isn't on this machine
-    monkeypatch.setitem(released.CASED, 299, SHIPPED_WORDPIECE)
+    monkeypatch.setitem(released.CASED, 312, SHIPPED_WORDPIECE)
     again = open_trained(str(path))
     assert again.name == "released" and again.config.heads == heads
     inputs = tiny_inputs().to("cpu", torch.float32)
@@ -121,7 +121,7 @@ def test_wrong_names_and_damaged_folders_are_one_line(tmp_path: Path) -> None:
         UserError, match=r"bert-base-cased' can't be opened; fetch it with `hf download bert-base-cased`"
     ):
         KIND.new(ModelSpec(model="uniter-base"), 0)
-    with pytest.raises(UserError, match="has 299 words and the model 20"):
+    with pytest.raises(UserError, match="has 312 words and the model 20"):
         create_fusion("petri-uniter", vocabulary=20)
     KIND.save(tiny_fusion("uniter"), tmp_path)
     (tmp_path / WEIGHTS).write_bytes(b"short")
@@ -142,7 +142,7 @@ def test_cost_counts_both_sides(architecture: str) -> None:
     assert set(cost) == {"parameters", "image_parameters", "text_parameters", "flops_per_pair", "images_per_second"}
     assert cost["parameters"] == sum(value.numel() for value in model.parameters())
     layers = sum(v.numel() for part in (model.encoder, model.pooler) for v in part.parameters())
-    tables = (299 + 24 + (4 if architecture == "uniter" else 3)) * 16
+    tables = (312 + 24 + (4 if architecture == "uniter" else 3)) * 16
     norm = 2 * 16
     if architecture == "uniter":
         image = (6 * 16 + 16) + (7 * 16 + 16) + 6 + 3 * norm

@@ -40,7 +40,7 @@ def test_shapes_and_where_heads_read(architecture: str) -> None:
     words = torch.zeros(3, 7, dtype=torch.bool)
     words[0, 1] = words[2, 3] = True
     some = model.scores("words", output, where=words)
-    assert some.shape == (2, 299)
+    assert some.shape == (2, 312)
     torch.testing.assert_close(some, model.scores("words", output)[words], rtol=0, atol=1e-12)
     assert model.scores("region_features", output, where=inputs.region_mask).shape == (9, 6)
     assert model.scores("region_classes", output).shape == (3, 4, 4)

@@ -124,7 +124,7 @@ def drawn(shapes: Shapes, seed: int = 0) -> dict[str, Tensor]:
 
 
 # 24 features beside 24 waves in VL-BERT: half and half, as in the released ones.
-SMALL: dict[str, Any] = {"layers": 2, "width": 16, "hidden": 24, "words": 299, "positions": 24, "features": 24}
+SMALL: dict[str, Any] = {"layers": 2, "width": 16, "hidden": 24, "words": 312, "positions": 24, "features": 24}
 STAGES = [
     ("uniter", "pretraining"), ("uniter", "vcr"), ("uniter", "vqa"), ("uniter", "snli_ve"),
     ("vl_bert", "pretraining"), ("vl_bert", "vcr"), ("vl_bert", "vqa"),
@@ -234,7 +234,7 @@ def test_a_pickle_that_runs_something_is_refused(tmp_path: Path) -> None:
 
 def test_vcr_widens_types_and_words_of_a_pretrained_uniter() -> None:
     state = drawn(small("uniter", "pretraining"))
-    config = {**tiny_config("uniter"), "vocabulary": 299 + 81, "types": 4, "region_width": 24, "heads": {"vcr": 2}}
+    config = {**tiny_config("uniter"), "vocabulary": 312 + 81, "types": 4, "region_width": 24, "heads": {"vcr": 2}}
     model = create_fusion(config, 5, tokenizer=False)
     fresh = {key: value.clone() for key, value in model.state_dict().items()}
     kept, aside = fill(model, from_released(state))
@@ -242,8 +242,8 @@ def test_vcr_widens_types_and_words_of_a_pretrained_uniter() -> None:
     types, words = model.embeddings.types.weight, model.embeddings.words.weight
     theirs = state["uniter.embeddings.token_type_embeddings.weight"]
     assert torch.equal(types, torch.stack([theirs[0], theirs[1], theirs[0], theirs[0]]))
-    assert torch.equal(words[:299], state["uniter.embeddings.word_embeddings.weight"])
-    assert torch.equal(words[299:], fresh["embeddings.words.weight"][299:])
+    assert torch.equal(words[:312], state["uniter.embeddings.word_embeddings.weight"])
+    assert torch.equal(words[312:], fresh["embeddings.words.weight"][312:])
     assert torch.equal(model.heads["vcr"].out.weight, fresh["heads.vcr.out.weight"])
 
 
@@ -296,9 +296,9 @@ def test_what_doesnt_fit_is_named_in_one_line() -> None:
 
 
 def test_widened_words_and_types_come_back_from_a_file_of_the_same_width() -> None:
-    state = drawn(small("uniter", "vcr", types=4, words=299 + 81))
+    state = drawn(small("uniter", "vcr", types=4, words=312 + 81))
     model = open_small(state)
-    assert model.config.types == 4 and model.config.vocabulary == 380
+    assert model.config.types == 4 and model.config.vocabulary == 393
     name = "uniter.embeddings.word_embeddings.weight"
     assert torch.equal(to_released(model, "vcr")[name], state[name])
 

@@ -22,7 +22,7 @@ ARCHITECTURES = ("uniter", "vl_bert")
 
 def tiny_config(architecture: str, **changes: Any) -> dict[str, Any]:
     own = {"types": 4} if architecture == "uniter" else {"types": 3, "coordinates": 3, "visual_scale": 0.5}
-    common = {"architecture": architecture, "vocabulary": 299, "spread": 0.3, "heads": HEADS[architecture]}
+    common = {"architecture": architecture, "vocabulary": 312, "spread": 0.3, "heads": HEADS[architecture]}
     return {**TINY, **own, **common, **changes}
 
 

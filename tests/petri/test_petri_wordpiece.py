@@ -8,6 +8,7 @@ import clipdistill
 from clipdistill.models.fusion.config import NAMED, fusion_config
 from clipdistill.models.fusion.creating import open_tokenizer
 from clipdistill.petri.captions import captions
+from clipdistill.petri.entailment import hypotheses
 from clipdistill.petri.scenes import SceneRules
 from clipdistill.petri.splits import split_scenes
 from clipdistill.petri.wordpiece import vocabulary, write_wordpiece
@@ -28,6 +29,9 @@ def test_a_petri_word_is_one_token_and_any_text_has_tokens() -> None:
         for text in captions(scene):
             tokens = tokenizer.tokenize(text)
             assert not [token for token in tokens if token.startswith("##") or token == "[UNK]"], text
+        for label, text in hypotheses(SceneRules(), scene):
+            assert not [token for token in tokenizer.tokenize(text) if token.startswith("##")], (label, text)
+    assert tokenizer.tokenize("No, Casey is whereabouts?") == ["no", ",", "casey", "is", "whereabouts", "?"]
     assert tokenizer.tokenize("How many Circles? Xyq-7!") == [
         "how", "many", "circles", "?", "x", "##y", "##q", "-", "7", "!",
     ]  # fmt: skip

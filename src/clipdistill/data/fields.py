@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ class Draw:
 class Field:
     """One entry of a batch. Fields are compared with `==` and sent to the loader's workers, so they hold little."""
 
-    READS: ClassVar[tuple[str, ...]] = ()
+    READS: tuple[str, ...] = ()
     """Names of `Sample.fields` that it reads: a store whose targets depend on them goes stale when they change."""
 
     view: ImageView | None = None

@@ -115,6 +115,7 @@ def evaluation_batches(
     plan: AugmentPlan | None = None,
     plan_view: int = 0,
     rows: Sequence[int] | np.ndarray | None = None,
+    fields: Mapping[str, Field] | None = None,
 ) -> Iterator[Batch]:
     """Yield every sample once, in order, under the evaluation transform; the last batch may be smaller.
 
@@ -124,13 +125,14 @@ def evaluation_batches(
 
     plan, plan_view: show augmented view number `plan_view` instead. It is made just as `Loader` makes it, so a store
     written from these pictures fits what a student sees later. rows: visit these positions only, in this order.
+    fields: what a batch holds besides.
     """
-    fields: dict[str, Field] = {"captions": Captions()}
+    held: dict[str, Field] = {"captions": Captions(), **(fields or {})}
     if view is not None:
-        fields["image/model"] = Picture(view)
+        held["image/model"] = Picture(view)
     if data.classes is not None:
-        fields["label"] = Label()
-    maker = BatchMaker(data, fields, plan, 0, batch_size, 0)
+        held["label"] = Label()
+    maker = BatchMaker(data, held, plan, 0, batch_size, 0)
     positions = np.arange(len(data)) if rows is None else np.asarray(rows, dtype=np.int64)
     jobs = _Jobs()
     jobs.work = [(plan_view, positions[i : i + batch_size]) for i in range(0, len(positions), batch_size)]

@@ -36,7 +36,8 @@ there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've were
 when's where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've wouldn't
 wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
 """.split()
-# The scorer restores a word that lacks one of the apostrophes, and has one entry that goes the other way.
+# Source: the words of the official table (GT-Vision-Lab/VQA, BSD); its entries are made again by the rule that it has:
+# a word that lacks one of its apostrophes gets it back. One entry goes the other way, and "shes" and "lets" have none.
 _RESTORED = {"somebody'd": "somebodyd"} | {
     word[:place] + word[place + 1 :]: word
     for word in _CONTRACTIONS

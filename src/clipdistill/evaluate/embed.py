@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -65,9 +65,12 @@ def embed_images(
     device: str | torch.device = "cpu",
     batch_size: int = 64,
     workers: int = 0,
+    squash: bool = False,
     progress: Progress | None = None,
 ) -> Embedded:
     """Embed every picture of a Source or Mixture, through the model's own preprocessing.
+
+    squash: take whole pictures to the model's input, whatever their shape, where the preprocessing cuts to the middle.
 
     Raises:
         UserError: none of the pictures can be read.
@@ -75,7 +78,9 @@ def embed_images(
     from clipdistill.data.loader import evaluation_batches
     from clipdistill.data.transforms import ImageView
 
-    batches = evaluation_batches(source, ImageView.from_preprocess(model.preprocess), batch_size, workers)
+    view = ImageView.from_preprocess(model.preprocess)
+    view = replace(view, resize_mode="squash") if squash else view
+    batches = evaluation_batches(source, view, batch_size, workers)
     return embed_batches(model, batches, total=len(source), device=device, progress=progress)
 
 

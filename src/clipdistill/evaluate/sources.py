@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,11 +22,27 @@ class Subset:
         self.classes: tuple[str, ...] | None = getattr(source, "classes", None)
         self.skipped: list[tuple[str, str]] = getattr(source, "skipped", [])
 
+    @property
+    def ids(self) -> list[str]:
+        """Of its samples."""
+        known = getattr(self.source, "ids", None)
+        return [str(self.source[row].id if known is None else known[row]) for row in self.positions]
+
     def __len__(self) -> int:
         return len(self.positions)
 
     def __getitem__(self, row: int) -> Any:
         return self.source[self.positions[row]]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "source":
+            raise AttributeError(name)
+        return getattr(self.source, name)  # such as the vocabulary of answers
+
+    def fingerprint(self) -> str:
+        """The source's, and which of its samples."""
+        which = ",".join(map(str, self.positions))
+        return hashlib.sha256(f"{self.source.fingerprint()} {which}".encode()).hexdigest()[:16]
 
 
 def open_sources(data: Mapping[str, Any] | str | Path, name: str | None = None) -> dict[str, Any]:
@@ -50,7 +67,7 @@ def open_sources(data: Mapping[str, Any] | str | Path, name: str | None = None) 
         if count is not None:
             if count > len(source):
                 raise UserError(f"data: count is {count}, but {source.name} has {len(source)} samples")
-            source = Subset(source, sorted(random.Random("evaluation").sample(range(len(source)), count)))  # type: ignore[assignment]
+            source = Subset(source, sorted(random.Random("evaluation").sample(range(len(source)), count)))
         return {name or source.name: source}
     if not data or not all(isinstance(spec, Mapping | str | Path) for spec in data.values()):
         raise UserError("data: give one source (format: ..., path: ...), or several by name (coco: {format: ...})")

@@ -27,6 +27,7 @@ class FusionKind(Kind):
     name = "fusion"
     layouts = ("fusion",)
     storable = False
+    recomputes = True
 
     def new(self, spec: ModelSpec, seed: int, device: torch.device | str = "cpu") -> Any:
         """By a configuration's name with weights drawn from the seed, from a checkpoint, or an adapter on a CLIP."""

@@ -19,7 +19,8 @@ _MORE_WORDS = (
     "here any all some none every both either neither each other another many much few question answer true false "
     "thing things object objects shape shapes colour colours color colors size sizes pattern patterns background left "
     "right top bottom middle centre center corner side above below over under beside near next between behind front "
-    "picture image photo scene person people word choose most likely probably maybe"
+    "picture image photo scene person people word choose most likely probably maybe casey riley jessie jackie else "
+    "whereabouts heavy old wooden soft warm new"
 )
 
 
@@ -33,7 +34,7 @@ def vocabulary() -> list[str]:
     words |= {shape + ("es" if shape.endswith("s") else "s") for shape in SHAPES}
     characters = string.ascii_lowercase + string.digits + string.punctuation
     inside = [f"##{each}" for each in string.ascii_lowercase + string.digits]
-    whole = sorted(word for word in words if word not in characters)
+    whole = sorted(words - set(characters))
     return [*SPECIAL, *characters, *inside, *whole]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from clipdistill.engine.distributed import Ranks
 from clipdistill.errors import UserError
@@ -11,6 +12,7 @@ from clipdistill.recipe import Recipe
 from clipdistill.runs.checks import check_recipe
 from clipdistill.runs.derived import trainings
 from clipdistill.runs.parts import Parts, open_parts
+from clipdistill.runs.regions import region_model
 from clipdistill.runs.stages import Cache, FindRegions, Stage
 from clipdistill.tasks import find_task
 
@@ -52,6 +54,11 @@ def _stores(parts: Parts, batch_size: int) -> list[tuple[Stage, Path]]:
             stages.append((stage, stage.path))
     recipe = parts.recipe
     if recipe.regions is not None:
-        base = KINDS[find_task(recipe.task.method).KIND].open(recipe.student, parts.ranks.device)
-        stages.append((FindRegions(parts, base.requires_grad_(False).eval(), None, batch_size), recipe.regions.store))
+
+        def base() -> Any:
+            found = KINDS[find_task(recipe.task.method).KIND].open(recipe.student, parts.ranks.device)
+            return found.requires_grad_(False).eval()
+
+        model = region_model(recipe, base, parts.ranks.device)
+        stages.append((FindRegions(parts, model, None, batch_size), recipe.regions.store))
     return stages

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from clipdistill.data import Mixture
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.rng import seed_everything
 from clipdistill.engine.tracking import require_trackers
@@ -16,6 +17,7 @@ from clipdistill.runs.derived import control_recipe, teacher_recipe, trainings
 from clipdistill.runs.evaluation import check_suites, open_evaluations
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts, open_parts
+from clipdistill.runs.regions import region_model
 from clipdistill.runs.stages import Cache, Evaluate, Export, FindRegions, Fit, Report, Stage, Targets
 from clipdistill.runs.stages.regions import dry_regions
 from clipdistill.tasks import find_task
@@ -38,13 +40,14 @@ class Chain:
         self.before: list[Stage] = []
         self.fits: list[Fit] = []
         self._base: Any = None
+        self._regions: Any = None
         last = self._student()
         evaluations = open_evaluations(recipe)  # a wrong path is known before the training and not after it
         self.stages: list[Stage] = [*self.before]
         for fit in self.fits:
             self.stages += [fit, Export(fit)]
         if recipe.evaluate:
-            self.stages += [Evaluate(recipe, last, run, evaluations), Report(run)]
+            self.stages += [Evaluate(recipe, last, run, evaluations, self.region_model), Report(run)]
         for stage in self.stages:
             stage.check()
 
@@ -68,7 +71,8 @@ class Chain:
             self._before(parts)
             folder = self.run if last else RunFolder(self.run.path / "stages" / self.recipe.stages[number].name)
             title = "" if len(recipes) == 1 else f"stage {number + 1} of {len(recipes)}: {each.name}"
-            self.fits.append(Fit(parts, folder, folder.student, title=title, start=start))
+            dry = self._dry if self.recipe.regions is not None else None
+            self.fits.append(Fit(parts, folder, folder.student, title=title, start=start, dry=dry))
             start = folder.student
         assert parts is not None
         if "control" in self.recipe.compare:
@@ -84,7 +88,7 @@ class Chain:
         recipe = parts.recipe
         if recipe.regions is None:
             return
-        self.before.append(FindRegions(parts, self.base(), self.run.path / "regions.png"))
+        self.before.append(FindRegions(parts, self.region_model(), self.run.path / "regions.png"))
         for state in parts.teachers:
             if state.spec.meta is None:
                 continue
@@ -95,14 +99,24 @@ class Chain:
             )  # fmt: skip
             fit = Fit(
                 own, folder, folder.epochs / str(meta.train.epochs), title="teacher: trained on regions and captions",
-                what="the meta-teacher", every_epoch=True, dry=dry_regions,
+                what="the meta-teacher", every_epoch=True, dry=self._dry,
             )  # fmt: skip
             if meta.run is None:
                 self.before.append(fit)
             self.before.append(Targets(parts, state, self.base(), fit, folder.path))
 
+    def _dry(self, parts: Parts) -> Mixture:
+        """Data with regions of the right shape, for forecasts that are made before they are found."""
+        return dry_regions(parts, int(self.region_model().embed_dim))
+
+    def region_model(self) -> Any:
+        """What embeds regions, those of the training's pictures and those that are measured with."""
+        if self._regions is None:
+            self._regions = region_model(self.recipe, self.base, self.ranks.device)
+        return self._regions
+
     def base(self) -> Any:
-        """The pretrained model that regions are embedded by and a meta-teacher stands on, frozen."""
+        """The pretrained model that a meta-teacher stands on, and regions are embedded by unless they say, frozen."""
         if self._base is None:
             task = find_task(trainings(self.recipe)[-1].task.method)
             self._base = KINDS[task.KIND].open(self.recipe.student, self.ranks.device)

@@ -15,6 +15,7 @@ from clipdistill.errors import UserError
 from clipdistill.evaluate import Result, retrieval_examples
 from clipdistill.evaluate.suites import (
     Evaluation,
+    RegionsOf,
     Suite,
     SuiteOptions,
     find_suite,
@@ -26,6 +27,7 @@ from clipdistill.files import require_writable, write_json
 from clipdistill.kinds import kind_of, open_trained, require_weights
 from clipdistill.recipe import EvaluateSpec, Recipe
 from clipdistill.runs.data import source_spec
+from clipdistill.runs.evaluation_regions import regions_of
 
 
 def evaluate_model(
@@ -62,7 +64,8 @@ def evaluate_model(
         raise UserError(f"--suite: {why}")
     if why := unread(found, read, encoder.KIND):
         raise UserError(f"--option: {why}")
-    results = run_suite(encoder, open_suite(found, data, read), device, batch_size, workers)
+    regions = regions_of(model, device)
+    results = run_suite(encoder, open_suite(found, data, read), device, batch_size, workers, regions=regions)
     report = model_report(encoder, str(model), results, device)
     if json_path is not None:
         write_json(json_path, report)
@@ -70,10 +73,15 @@ def evaluate_model(
 
 
 def run_suite(
-    model: Any, evaluation: Evaluation, device: torch.device, batch_size: int, workers: int, label: str = ""
-) -> list[Result]:
-    """Run one suite, whose data is open, on one model with a progress bar."""
+    model: Any, evaluation: Evaluation, device: torch.device, batch_size: int, workers: int,
+    role: str | None = None, regions: RegionsOf | None = None,
+) -> list[Result]:  # fmt: skip
+    """Run one suite, whose data is open, on one model with a progress bar.
+
+    role: of the model, among several. regions: see `evaluation_regions.EvaluationRegions`.
+    """
     meters: dict[str, Meter] = {}
+    label = "" if role is None else f"{role}, "
 
     def progress(what: str, done: int, total: int) -> None:
         meter = meters.setdefault(what, Meter(f"{label}{evaluation.suite.NAME}: {what}", total))
@@ -82,7 +90,10 @@ def run_suite(
             meters.pop(what).__exit__()
 
     try:
-        return evaluation.run(model, device=device, batch_size=batch_size, workers=workers, progress=progress)
+        return evaluation.run(
+            model, device=device, batch_size=batch_size, workers=workers, progress=progress, role=role,
+            regions=regions,
+        )  # fmt: skip
     finally:
         for meter in meters.values():
             meter.__exit__()
@@ -95,14 +106,15 @@ def model_report(model: Any, name: str, results: list[Result], device: torch.dev
 
 
 def evaluate_models(
-    evaluations: Sequence[Evaluation], models: Mapping[str, tuple[str, Any]], device: torch.device, workers: int = 0
-) -> dict[str, Any]:
+    evaluations: Sequence[Evaluation], models: Mapping[str, tuple[str, Any]], device: torch.device, workers: int = 0,
+    regions: RegionsOf | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Put several models through suites whose data is open; a suite that doesn't take a model's kind says so.
 
     Args:
         evaluations: what `open_evaluations` gave.
         models: role -> (name, model).
-        workers: processes that decode pictures.
+        workers: processes that decode pictures. regions: what opens those of a source's pictures.
 
     Returns:
         The content of evaluation.json.
@@ -116,10 +128,10 @@ def evaluate_models(
         model.to(device)
         results: list[Result] = []
         for evaluation in evaluations:
-            if why := refusal(evaluation.suite, model.KIND):
+            if why := evaluation.left_out(model):
                 print(f"{role}: left out of {evaluation.suite.NAME}: {why}")
                 continue
-            results += run_suite(model, evaluation, device, 128, workers, f"{role}, ")
+            results += run_suite(model, evaluation, device, 128, workers, role, regions)
         found[role] = model_report(model, name, results, device)
     return {"models": found}
 

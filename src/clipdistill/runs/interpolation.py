@@ -90,7 +90,7 @@ def _sweep(
         model = mix(*ends, alpha)
         results: list[Result] = []
         for evaluation in evaluations:
-            results += run_suite(model, evaluation, device, 128, 0, f"alpha {alpha:.2f}, ")
+            results += run_suite(model, evaluation, device, 128, 0, f"alpha {alpha:.2f}")
         axes = axes or (_first(results, RETRIEVAL), _first(results, ZERO_SHOT))
         retrieval, zero_shot = _value(results, axes[0], RETRIEVAL), _value(results, axes[1], ZERO_SHOT)
         kept = retention(zero_shot, points[0].zero_shot if points else zero_shot)

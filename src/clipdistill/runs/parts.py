@@ -43,6 +43,7 @@ class Parts:
             torch.manual_seed(recipe.seed + self.draw)
             student = kind.make_student(self.model, weights, options)
             task = kind(student, teachers, weights, options)
+            task.prepare(self.data.mixture)
         task.to(self.ranks.device)
         self.ranks.broadcast_module(task)
         return task

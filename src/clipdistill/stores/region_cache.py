@@ -75,7 +75,7 @@ def cache_regions(
         for number, block in enumerate(shard.blocks):
             if not shard.is_done("features", number):
                 found = crops.of(mixture, range(shard.start + block.start, shard.start + block.stop))
-                rows = {"features": found.features, "geometry": found.geometry}
+                rows = {"features": found.features, "geometry": found.geometry, "shares": found.shares}
                 counts = dict.fromkeys(rows, found.counts)
                 shard.write(number, rows, counts=counts, notes={"labels": found.labels}, bad=found.bad)
                 shard.stop_if_too_bad(max_bad_share)

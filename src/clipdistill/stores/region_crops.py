@@ -21,12 +21,14 @@ class FoundRegions:
     """The regions of n pictures, one after the other, best first within each.
 
     counts: n numbers of regions, 0 for a picture that can't be read. features: float32 [rows, D], unit vectors.
-    geometry: float32 [rows, 6], x1 y1 x2 y2 score area. labels: class names. bad: `id`, `reason` of each such picture.
+    geometry: float32 [rows, 6], x1 y1 x2 y2 score area. shares: float32 [rows, 4], boxes as shares of the picture.
+    labels: class names. bad: `id`, `reason` of each such picture.
     """
 
     counts: list[int]
     features: np.ndarray
     geometry: np.ndarray
+    shares: np.ndarray
     labels: list[str]
     bad: list[dict[str, str]]
 
@@ -60,11 +62,13 @@ class Crops:
         counts, labels = [0] * len(rows), []
         bad: list[dict[str, str]] = []
         geometry: list[list[float]] = []
+        shares: list[np.ndarray] = []
         crops: list[torch.Tensor] = []
         features: list[np.ndarray] = [np.zeros((0, int(self.model.embed_dim)), np.float32)]
         for place, image, found in self._found(mixture, rows, bad):
             boxes, scores, names = self._chosen(found, image.size)
             counts[place] = len(boxes)
+            shares.append(boxes / [image.width, image.height, image.width, image.height])
             for box, score, name in zip(boxes, scores, names, strict=True):
                 share = (box[2] - box[0]) * (box[3] - box[1]) / (image.width * image.height)
                 geometry.append([*box, score, min(1.0, share)])
@@ -78,7 +82,8 @@ class Crops:
         if crops:
             features.append(self._encoder.image(torch.stack(crops))[0])
         table = np.array(geometry, np.float32).reshape(-1, 6)
-        return FoundRegions(counts, np.concatenate(features), table, labels, bad)
+        parts = np.concatenate([np.zeros((0, 4)), *shares]).astype(np.float32)
+        return FoundRegions(counts, np.concatenate(features), table, parts, labels, bad)
 
     def _found(
         self, mixture: Mixture, rows: range, bad: list[dict[str, str]]

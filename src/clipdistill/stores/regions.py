@@ -1,7 +1,8 @@
 """RegionStore: boxes, confidences, class names and crop embeddings of the regions of each picture, ragged, on disk.
 
 Its arrays have as many rows a sample as it has regions, best first: `features` [rows, D], unit vectors in half
-precision, and `geometry` [rows, 6] in float32: x1 y1 x2 y2 score area. Class names are notes of the blocks.
+precision, `geometry` [rows, 6] in float32: x1 y1 x2 y2 score area, and `shares` [rows, 4] in float32: the box as
+shares of the picture's width and height. Class names are notes of the blocks.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from clipdistill.stores.store import Store
 def region_arrays(width: int) -> list[ArraySpec]:
     """What a region store holds, of a model with embeddings of `width`."""
     ragged: dict[str, Any] = {"key": "sample", "ragged": True, "about": 4}
-    return [ArraySpec("features", width, **ragged), ArraySpec("geometry", 6, dtype="float32", **ragged)]
+    return [
+        ArraySpec("features", width, **ragged),
+        ArraySpec("geometry", 6, dtype="float32", **ragged),
+        ArraySpec("shares", 4, dtype="float32", **ragged),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,8 @@ class RegionStore(Store):
 
         Returns:
             features float32 [B, M, D], 0 where there is none; mask bool [B, M], True = a region; scores and areas
-            (shares of the picture) float32 [B, M].
+            (shares of the picture) float32 [B, M]; boxes float32 [B, M, 4] in pixels, and, where the store has them
+            (those of earlier versions have not), `shares`, boxes as shares of width and height.
 
         Raises:
             UserError: a row that isn't there, a picture that couldn't be read when the store was written.
@@ -69,16 +75,25 @@ class RegionStore(Store):
                 f"{self.path}: no regions of {name}, which couldn't be read ({self.bad.get(name)}); {AGAIN}"
             )
         geometry, _ = self.padded("geometry", rows, max_regions)
-        return {"features": features, "mask": mask, "scores": geometry[..., 4], "areas": geometry[..., 5]}
+        found = {"features": features, "mask": mask, "scores": geometry[..., 4], "areas": geometry[..., 5]}
+        found["boxes"] = geometry[..., :4]
+        if self.has_shares:
+            found["shares"], _ = self.padded("shares", rows, max_regions)
+        return found
+
+    @property
+    def has_shares(self) -> bool:
+        """Whether boxes are there as shares of the picture."""
+        return "shares" in self._shards[0].specs
 
 
 class DryRegions:
     """Stands in a forecast for a store that isn't written yet: regions of the right shape."""
 
-    path = "regions"
+    path, has_shares = "regions", True
 
     def __init__(self, width: int, max_regions: int) -> None:
-        self.width, self.meta = width, {"max_regions": max_regions}
+        self.width, self.meta = width, {"max_regions": max_regions, "embed_dim": width, "provider": "none"}
 
     def rows(self, ids: Any) -> np.ndarray:
         """A row a sample."""
@@ -87,7 +102,9 @@ class DryRegions:
     def lookup(self, rows: Any, max_regions: int) -> dict[str, np.ndarray]:
         """Noise."""
         draw, shape = np.random.default_rng(0), (len(rows), max_regions)
+        whole = np.tile(np.array([0, 0, 1, 1], np.float32), (*shape, 1))
         return {
             "features": draw.standard_normal((*shape, self.width), dtype=np.float32), "mask": np.ones(shape, bool),
             "scores": draw.random(shape, dtype=np.float32), "areas": draw.random(shape, dtype=np.float32),
+            "boxes": whole, "shares": whole,
         }  # fmt: skip

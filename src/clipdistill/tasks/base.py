@@ -86,6 +86,16 @@ class Task(nn.Module):
     def build(self) -> None:
         """Make what trains besides the student, and freeze of the student what doesn't train."""
 
+    def prepare(self, data: Mixture) -> None:
+        """Look at the training data before anything trains, and make what depends on it, such as a head by its classes.
+
+        Called once a task, before it goes to its device; torch's random state is drawn from the recipe's seed. What
+        the student has already, from an earlier stage or a forecast, must stay as it is.
+
+        Raises:
+            UserError: the data isn't what the method trains on.
+        """
+
     @classmethod
     def check_start(cls, model: Any) -> None:
         """Raise a UserError when training can't start from this model: one of another kind, or of an architecture."""

@@ -11,18 +11,22 @@ import torch
 from clipdistill.errors import UserError, nearest
 from clipdistill.evaluate.embed import Encoder
 from clipdistill.evaluate.results import Progress, Result
-from clipdistill.evaluate.suites.base import Data, Job, Suite, SuiteOptions
+from clipdistill.evaluate.suites.base import Data, Job, RegionsOf, Suite, SuiteOptions
 from clipdistill.evaluate.suites.compositional import Compositional
 from clipdistill.evaluate.suites.petri import Petri
 from clipdistill.evaluate.suites.retrieval import Retrieval
+from clipdistill.evaluate.suites.snli_ve import SnliVe
+from clipdistill.evaluate.suites.vcr import Vcr
+from clipdistill.evaluate.suites.vqa import Vqa
 from clipdistill.evaluate.suites.zero_shot import Downstream, ZeroShot
 
 SUITES: dict[str, Suite[Any, Any]] = {
-    suite.NAME: suite for suite in (Compositional(), Downstream(), Retrieval(), ZeroShot(), Petri())
+    suite.NAME: suite
+    for suite in (Compositional(), Downstream(), Retrieval(), ZeroShot(), Petri(), Vcr(), SnliVe(), Vqa())
 }
 
-__all__ = ["SUITES", "Evaluation", "Job", "Suite", "SuiteOptions", "evaluate_suite", "find_suite", "open_suite",
-           "refusal", "unread"]  # fmt: skip
+__all__ = ["SUITES", "Evaluation", "Job", "RegionsOf", "Suite", "SuiteOptions", "evaluate_suite", "find_suite",
+           "open_suite", "refusal", "unread"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,10 @@ class Evaluation:
         """The source with captions that retrieval examples are drawn from; None without one."""
         return self.suite.examples(self.opened)
 
+    def left_out(self, model: Any) -> str | None:
+        """Why the suite doesn't take a model, in a sentence; None when it does."""
+        return refusal(self.suite, model.KIND) or self.suite.unfit(model, self.opened)
+
     def run(
         self,
         model: Any,
@@ -46,15 +54,22 @@ class Evaluation:
         batch_size: int = 64,
         workers: int = 0,
         progress: Progress | None = None,
+        role: str | None = None,
+        regions: RegionsOf | None = None,
     ) -> list[Result]:
         """Run the suite on one model.
 
+        role: what the model is where several are measured; it goes into the names of files that the suite writes.
+        regions: what opens a store of the pictures' regions, for models that see regions.
+
         Raises:
-            UserError: a kind of model that the suite doesn't take, or one that has diverged.
+            UserError: a model that the suite doesn't take, or one that has diverged.
         """
-        if why := refusal(self.suite, model.KIND):
+        if why := self.left_out(model):
             raise UserError(f"suite: {why}")
-        return self.suite.run(Job(model, device, batch_size, workers, progress), self.opened, self.options)
+        return self.suite.run(
+            Job(model, device, batch_size, workers, progress, role, regions), self.opened, self.options
+        )
 
 
 def evaluate_suite(
@@ -67,6 +82,7 @@ def evaluate_suite(
     workers: int = 0,
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    regions: RegionsOf | None = None,
 ) -> list[Result]:
     """Open a suite's data, run the suite on a model and return its results.
 
@@ -74,12 +90,14 @@ def evaluate_suite(
         model: a DualEncoder, or what else the suite takes (`Suite.KINDS`).
         suite: `"retrieval"`, `"zero_shot"`, `"petri"` (retrieval on a petri world's test split and zero-shot on its
             seen and unseen classes, each among its own classes and among all of them), `"compositional"` (Winoground,
-            ARO, SugarCrepe, CLEVR pairs) or `"downstream"` (zero-shot on several data sets, each with its own prompt).
+            ARO, SugarCrepe, CLEVR pairs), `"downstream"` (zero-shot on several data sets, each with its own prompt),
+            or questions: `"vcr"`, `"snli_ve"`, `"vqa"`.
         data: a source spec (`{"format": ..., "path": ...}`), several named ones (`{"coco": {...}, "flickr": {...}}`),
             or a path or "format:path@split". For `petri`: the world's folder. For `compositional`: a folder with
             winoground/, aro/, sugarcrepe/, clevr/, or a mapping benchmark -> folder.
         options: the suite's own, see its `Options`.
         progress: called as `progress(what, done, total)`.
+        regions: (mixture, path or None) -> an open RegionStore of its pictures, for models that see regions.
 
     Raises:
         UserError: an unknown suite or option, an option that this model has no use for, data or a model that the suite
@@ -90,7 +108,9 @@ def evaluate_suite(
     if why := refusal(found, model.KIND) or unread(found, read, model.KIND):
         raise UserError(f"suite: {why}")
     evaluation = open_suite(found, data, read)
-    return evaluation.run(model, device=device, batch_size=batch_size, workers=workers, progress=progress)
+    return evaluation.run(
+        model, device=device, batch_size=batch_size, workers=workers, progress=progress, regions=regions
+    )
 
 
 def find_suite(name: str, where: str = "suite") -> Suite[Any, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
@@ -17,6 +17,8 @@ from clipdistill.evaluate.results import Progress, Result
 from clipdistill.evaluate.templates import load_class_names, load_templates
 
 Data = Mapping[str, Any] | str | Path
+RegionsOf = Callable[[Any, Path | None], Any]
+"""(mixture, where its store is said to lie; None = nowhere) -> an open store with a row for each of its samples."""
 
 
 def _readable(value: Any) -> str | Path | tuple[str, ...]:
@@ -42,22 +44,29 @@ class SuiteOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Job:
-    """The model that a suite is run on, and how: where it lies, batch, decoding processes, progress."""
+    """The model that a suite is run on, and how: where it lies, batch, decoding processes, progress.
+
+    role: what the model is where several are measured ("student", "teacher"); None = it is the only one.
+    regions: what opens a store of the regions of a source's pictures, for models that see regions; None = nothing does.
+    """
 
     model: Encoder
     device: str | torch.device = "cpu"
     batch_size: int = 64
     workers: int = 0
     progress: Progress | None = None
+    role: str | None = None
+    regions: RegionsOf | None = None
 
-    def images(self, source: Any) -> Embedded:
-        """Embed the pictures of a source."""
+    def images(self, source: Any, squash: bool = False) -> Embedded:
+        """Embed the pictures of a source; `squash` as in `embed_images`."""
         return embed_images(
             self.model,
             source,
             device=self.device,
             batch_size=self.batch_size,
             workers=self.workers,
+            squash=squash,
             progress=self.progress,
         )
 
@@ -104,6 +113,10 @@ class Suite(ABC, Generic[OptionsT, OpenedT]):
         Raises:
             UserError: it can't be opened, or lacks what the suite or its options need.
         """
+
+    def unfit(self, model: Any, opened: OpenedT) -> str | None:
+        """Why a model of one of the suite's kinds can't be measured, in a sentence; None when it can."""
+        return None
 
     @abstractmethod
     def run(self, job: Job, opened: OpenedT, options: OptionsT) -> list[Result]:

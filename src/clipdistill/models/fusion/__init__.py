@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clipdistill.models.fusion.batches import fusion_inputs
 from clipdistill.models.fusion.config import NAMED, FusionConfig, fusion_config
 from clipdistill.models.fusion.creating import create_fusion
 from clipdistill.models.fusion.inputs import FusionInputs, FusionOutput, with_whole_image
@@ -15,5 +16,6 @@ __all__ = [
     "FusionOutput",
     "create_fusion",
     "fusion_config",
+    "fusion_inputs",
     "with_whole_image",
 ]

@@ -82,7 +82,7 @@ _PRETRAINING = {"heads": {"words": 0, "region_features": 0, "region_classes": 16
 _VCR = {"vocabulary": 28996 + TAG_WORDS, "types": 4, "heads": {"vcr": 2}}
 # Wide enough to learn, small enough for two cores; `vocabulary` is that of the shipped words.
 _PETRI = {
-    "vocabulary": 299, "width": 64, "layers": 2, "attention_heads": 4, "hidden": 256, "positions": 96,
+    "vocabulary": 312, "width": 64, "layers": 2, "attention_heads": 4, "hidden": 256, "positions": 96,
     "region_width": 128,
 }  # fmt: skip
 

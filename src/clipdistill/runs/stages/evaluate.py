@@ -13,6 +13,7 @@ from clipdistill.files import write_json
 from clipdistill.kinds import KINDS, open_trained
 from clipdistill.recipe import Recipe
 from clipdistill.runs.evaluation import evaluate_models, run_examples
+from clipdistill.runs.evaluation_regions import EvaluationRegions
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts
 from clipdistill.runs.stages.base import Stage
@@ -24,12 +25,17 @@ class Evaluate(Stage):
 
     Args:
         parts: of the student's last training. evaluations: the suites, their data open.
+        base: opens the model that regions are embedded by, for suites that show regions; None = there is none.
     """
 
     MAIN_ONLY = True
 
-    def __init__(self, recipe: Recipe, parts: Parts, run: RunFolder, evaluations: Sequence[Evaluation]) -> None:
+    def __init__(
+        self, recipe: Recipe, parts: Parts, run: RunFolder, evaluations: Sequence[Evaluation],
+        base: Callable[[], Any] | None = None,
+    ) -> None:  # fmt: skip
         self.recipe, self.parts, self.run_folder, self.evaluations = recipe, parts, run, evaluations
+        self.base = base
 
     def done(self) -> bool:
         """Whether the numbers are there that this recipe asks for: what it asks may change when a run is resumed."""
@@ -45,7 +51,10 @@ class Evaluate(Stage):
         """Measure each model on each suite that takes its kind."""
         device, workers = self.parts.ranks.device, self.recipe.data.workers
         models = self._models()
-        found = evaluate_models(self.evaluations, models, device, workers)
+        regions = EvaluationRegions(
+            self.recipe.regions, self.base, self.run_folder.path, device, self.recipe.data.max_bad_share
+        )
+        found = evaluate_models(self.evaluations, models, device, workers, regions)
         write_json(self.run_folder.evaluation, {**found, "asked": self._asked()})
         examples = run_examples(self.evaluations, models, device, workers)
         if examples is not None:

@@ -10,17 +10,15 @@ from clipdistill.data import Mixture
 from clipdistill.engine.forecast import seconds_of
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
-from clipdistill.models.regions import open_provider
-from clipdistill.recipe import Recipe, RegionSpec
 from clipdistill.report.region_pictures import draw_regions
 from clipdistill.runs.parts import Parts
+from clipdistill.runs.regions import open_regions, region_spec
 from clipdistill.runs.stages.base import Forecast, Stage
 from clipdistill.stores.encoder import evaluating
 from clipdistill.stores.region_cache import cache_regions
 from clipdistill.stores.region_crops import Crops
 from clipdistill.stores.regions import DryRegions, RegionStore
 
-ANNOTATIONS = "annotations"
 TIMED = 8
 """Pictures whose regions are found to time it."""
 
@@ -48,7 +46,7 @@ class FindRegions(Stage):
         return Forecast(
             "regions",
             seconds=0.0 if written else self._seconds_a_picture() * samples / self.parts.ranks.world_size,
-            disk_bytes=0 if written else samples * self.spec.max_regions * (2 * width + 24),
+            disk_bytes=0 if written else samples * self.spec.max_regions * (2 * width + 40),
         )
 
     def run(self) -> None:
@@ -85,29 +83,8 @@ class FindRegions(Stage):
             return seconds_of(lambda: crops.of(mixture, range(count)), device) / count
 
 
-def region_spec(recipe: Recipe) -> RegionSpec:
-    """The recipe's regions; UserError when it has none."""
-    if recipe.regions is None:
-        raise UserError("`regions` is missing: say where they come from, such as {provider: detector, store: FOLDER}")
-    return recipe.regions
-
-
-def open_regions(spec: RegionSpec, device: Any) -> Any | None:
-    """What finds regions; None where the data set has boxes of its own.
-
-    Raises:
-        UserError: it can't be opened.
-    """
-    if spec.provider == ANNOTATIONS:
-        return None
-    try:
-        return open_provider({"provider": spec.provider, **spec.options()}, str(device))
-    except UserError as error:
-        raise UserError(f"`regions`: {error}") from error
-
-
-def dry_regions(parts: Parts) -> Mixture:
+def dry_regions(parts: Parts, width: int) -> Mixture:
     """The training data with regions of the right shape, for the forecast of what reads them."""
     mixture = copy(parts.data.mixture)
-    mixture.regions = DryRegions(int(parts.model.embed_dim), region_spec(parts.recipe).max_regions)
+    mixture.regions = DryRegions(width, region_spec(parts.recipe).max_regions)
     return mixture

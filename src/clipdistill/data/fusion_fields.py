@@ -1,0 +1,249 @@
+"""From a sample to what a fusion model reads: the numbers of its texts, and its picture's regions.
+
+`models.fusion.batches.fusion_inputs` makes a model's `FusionInputs` of the entries of a batch that are made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from clipdistill.data.fields import TOKEN_ROWS, Draw, Field, Regions
+from clipdistill.data.question_fields import tagged
+from clipdistill.data.sample import Sample
+from clipdistill.data.tagged_text import TaggedText
+from clipdistill.errors import UserError
+
+Reads = Literal["answers", "rationales", "rationales_of_each", "question", "hypothesis"]
+Layout = tuple[tuple[str, int], ...]
+Coded = tuple[list[int], list[int], list[int]]
+"""Numbers, types and tags of a text's tokens."""
+
+_UNITER: dict[str, Layout] = {
+    "answers": (("[CLS]", 0), ("question", 0), ("[SEP]", 2), ("answer", 2), ("[SEP]", 2)),
+    "rationales": (
+        ("[CLS]", 0), ("question", 0), ("[SEP]", 2), ("answer", 2), ("[SEP]", 3), ("rationale", 3), ("[SEP]", 3),
+    ),
+    "question": (("[CLS]", 0), ("question", 0), ("[SEP]", 0)),
+    "hypothesis": (("[CLS]", 0), ("hypothesis", 0), ("[SEP]", 0)),
+}  # fmt: skip
+_VL_BERT: dict[str, Layout] = {
+    "answers": (("[CLS]", 0), ("question", 0), ("[SEP]", 0), ("answer", 1), ("[SEP]", 1)),
+    "rationales": (("[CLS]", 0), ("question", 0), ("answer", 0), ("[SEP]", 0), ("rationale", 1), ("[SEP]", 1)),
+    "question": (("[CLS]", 0), ("question", 0), ("[SEP]", 0), ("[MASK]", 1), ("[SEP]", 1)),
+    "hypothesis": _UNITER["hypothesis"],
+}
+LAYOUTS = {"uniter": _UNITER, "vl_bert": _VL_BERT}
+"""Architecture -> what is read -> the sequence: marks and texts, each with its token type, as the authors have it."""
+OPTIONS = {"answers": 4, "rationales": 4, "rationales_of_each": 16, "question": 0, "hypothesis": 0}
+"""Texts a sample; 0 = one, without an axis for it."""
+NEEDS: dict[str, tuple[str, ...]] = {
+    "answers": ("question", "question_tags", "choices", "choice_tags"),
+    "rationales": ("question", "question_tags", "choices", "choice_tags", "rationales", "rationale_tags"),
+    "question": ("question", "question_tags"),
+    "hypothesis": ("hypothesis",),
+}
+NEEDS["rationales_of_each"] = NEEDS["rationales"]
+OVERLAP = 0.99
+"""Of a box with itself, whatever is lost in writing it down."""
+
+
+class FusionTexts(Field):
+    """The texts of a sample as a fusion model reads them; entries `NAME/...` of the batch.
+
+    `ids`, `types` int64 [B, L] or [B, O, L], `mask` bool likewise (True = a token), and `tags` int64 likewise: the
+    number of the sample's object (`Sample.regions`) that a token belongs to, -1 = none. L is that of the batch's
+    longest; padding is 0, its tags -1. O options: `answers` 4 pairs of the question and an answer; `rationales` 4
+    of question, right answer (the first where it isn't known) and a rationale; `rationales_of_each` 16, four for each
+    answer in turn.
+
+    Args:
+        model: a fusion model: its tokenizer, architecture and positions decide. CLIP adapters get the texts of a pair
+            one behind the other, as their tokenizer takes them, without types and tags.
+        reads: which texts. name: of the entries, `reads` by default.
+        max_tokens: longer ones lose the ends of their longest text; None = as many as the model has positions for.
+
+    Raises:
+        UserError: more tokens than the model takes, or fewer types than the texts have.
+    """
+
+    def __init__(self, model: Any, reads: Reads, name: str | None = None, max_tokens: int | None = None) -> None:
+        self.reads, self.name = reads, name or reads
+        self.READS = NEEDS[reads] + (("answer_label",) if reads == "rationales" else ())
+        self.tokenizer, self.key = model.tokenizer, model.vocabulary_key
+        architecture = getattr(model.config, "architecture", None)
+        self.layout = LAYOUTS[architecture][reads.removesuffix("_of_each")] if architecture in LAYOUTS else None
+        self.max_tokens = 0
+        if self.layout is not None:
+            room = model.config.positions - (2 if architecture == "vl_bert" else 0)
+            if max_tokens is not None and max_tokens > room:
+                raise UserError(f"`task.max_tokens` is {max_tokens}, and '{model.name}' takes {room} tokens; lower it")
+            types = 1 + max(number for _, number in self.layout)
+            if types > model.config.types:
+                raise UserError(
+                    f"`student.model`: '{model.name}' has {model.config.types} token types, and {reads} need {types}; "
+                    "name a model for VCR, or NAME-vcr:CHECKPOINT"
+                )
+            self.max_tokens = max_tokens or room
+        self._kept: dict[str, tuple[list[int], list[tuple[int, int]]]] = {}
+
+    def __eq__(self, other: object) -> bool:
+        def facts(one: FusionTexts) -> tuple[Any, ...]:
+            return one.reads, one.name, one.layout, one.max_tokens, one.key or id(one.tokenizer)
+
+        return isinstance(other, FusionTexts) and facts(self) == facts(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def check(self, data: Any) -> None:
+        """The first sample of each source must have the texts."""
+        for positions, _ in data.layout():
+            if len(positions):
+                self.texts(data[positions.start])
+
+    def texts(self, sample: Sample) -> list[dict[str, TaggedText]]:
+        """The texts by their names in the layout, one dict an option.
+
+        Raises:
+            UserError: the sample has none of the kind.
+        """
+        for name in NEEDS[self.reads]:
+            if name not in sample.fields:
+                formats = {"hypothesis": "snli_ve", "question": "vcr, vqa_v2, easy_vqa"}.get(self.reads, "vcr")
+                raise UserError(f"'{sample.id}' has no '{name}', which the model reads; give data of format {formats}")
+        fields = sample.fields
+        if self.reads == "hypothesis":
+            return [{"hypothesis": TaggedText(str(fields["hypothesis"]))}]
+        question = {"question": tagged(fields["question"], fields["question_tags"])}
+        if self.reads == "question":
+            return [question]
+        answers = [tagged(*pair) for pair in zip(fields["choices"], fields["choice_tags"], strict=True)]
+        if self.reads == "answers":
+            return [{**question, "answer": answer} for answer in answers]
+        reasons = [tagged(*pair) for pair in zip(fields["rationales"], fields["rationale_tags"], strict=True)]
+        given = answers if self.reads == "rationales_of_each" else [answers[int(fields.get("answer_label", 0))]]
+        return [{**question, "answer": answer, "rationale": reason} for answer in given for reason in reasons]
+
+    def row(self, sample: Sample, draw: Draw) -> Any:
+        """Each text's tokens; for CLIP adapters the texts themselves."""
+        texts = self.texts(sample)
+        if self.layout is None:
+            return [" ".join(part.text for part in one.values()) for one in texts]
+        return [self._coded(one) for one in texts]
+
+    def collate(self, rows: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Padded to the longest."""
+        flat = [one for row in rows for one in row]
+        found = self._clip(flat) if self.layout is None else padded_texts(flat)
+        if OPTIONS[self.reads]:
+            found = {name: value.unflatten(0, (len(rows), -1)) for name, value in found.items()}
+        return {f"{self.name}/{name}": value for name, value in found.items()}
+
+    def _clip(self, texts: list[str]) -> dict[str, torch.Tensor]:
+        ids = self.tokenizer(texts)
+        none = torch.zeros_like(ids)
+        return {"ids": ids, "types": none, "mask": none == 0, "tags": none - 1}
+
+    def _coded(self, texts: dict[str, TaggedText]) -> Coded:
+        assert self.layout is not None
+        words = {name: self._words(text) for name, text in texts.items()}
+        marks = sum(name not in words for name, _ in self.layout)
+        over = marks + sum(len(each) for each in words.values()) - self.max_tokens
+        for _ in range(over):  # BERT's way: the longest loses its last word, until all fit
+            max(words.values(), key=len).pop()
+        ids: list[int] = []
+        types: list[int] = []
+        tags: list[int] = []
+        for name, kind in self.layout:
+            part = words[name] if name in words else [(self.tokenizer.convert_tokens_to_ids(name), -1)]
+            ids += [number for number, _ in part]
+            tags += [tag for _, tag in part]
+            types += [kind] * len(part)
+        return ids, types, tags
+
+    def _words(self, text: TaggedText) -> list[tuple[int, int]]:
+        """(number, tag) of each token; one that shares a character with a tag has it."""
+        if text.text not in self._kept:
+            if len(self._kept) >= TOKEN_ROWS:
+                self._kept.clear()
+            found = self.tokenizer(text.text, add_special_tokens=False, return_offsets_mapping=True)
+            self._kept[text.text] = (found["input_ids"], found["offset_mapping"])
+        ids, places = self._kept[text.text]
+        tags = [
+            next((tag.region for tag in text.tags if start < tag.end and tag.start < end), -1) for start, end in places
+        ]
+        return list(zip(ids, tags, strict=True))
+
+
+class FusionRegions(Regions):
+    """What `Regions` gives, and `region_boxes` float32 [B, M, 4], x1 y1 x2 y2 as shares of the picture's sides, and
+    `object_regions` int64 [B, N], which region shows each of the sample's objects (`Sample.regions`), -1 = none.
+
+    Where the regions are the data's own boxes, that is the very box; else the region that overlaps it most (by
+    intersection over union).
+
+    Args:
+        data: a mixture with `regions`. width: of the features that the model takes; None = any.
+
+    Raises:
+        UserError: it has none, lacks those of a sample, or has features of another width.
+    """
+
+    def __init__(self, data: Any, width: int | None = None) -> None:
+        super().__init__(data)
+        found = int(self.store.meta["embed_dim"])
+        if width is not None and found != width:
+            raise UserError(
+                f"`regions`: its features have a width of {found}, and `student.model` takes {width}; name another "
+                "`regions.model`, or a student made for these"
+            )
+        if not self.store.has_shares:
+            raise UserError(
+                f"{self.store.path}: was written by an earlier version, without boxes as shares of the picture; delete "
+                "it and run again"
+            )
+        self.least = OVERLAP if self.store.meta["provider"] == "annotations" else 0.0
+
+    def row(self, sample: Sample, draw: Draw) -> Any:
+        """Where the store has them, and the boxes of the sample's objects."""
+        boxes = np.zeros((0, 4), np.float32) if sample.regions is None else sample.regions.boxes
+        return super().row(sample, draw), boxes
+
+    def collate(self, rows: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Looked up together."""
+        entries = super().collate([row for row, _ in rows])
+        found = self.store.lookup(np.asarray([row for row, _ in rows]), self.max_regions)
+        objects = np.full((len(rows), max(len(boxes) for _, boxes in rows)), -1, np.int64)
+        for place, (_, boxes) in enumerate(rows):
+            shared = overlaps(boxes, found["boxes"][place]) * found["mask"][place]
+            if len(boxes):
+                best = shared.argmax(axis=1)
+                objects[place, : len(boxes)] = np.where(shared.max(axis=1) > self.least, best, -1)
+        entries["region_boxes"] = torch.as_tensor(found["shares"])
+        entries["object_regions"] = torch.as_tensor(objects)
+        return entries
+
+
+def padded_texts(texts: Sequence[Coded]) -> dict[str, torch.Tensor]:
+    """`ids`, `types`, `tags` int64 [N, L] and `mask` bool [N, L] of coded texts, L the longest's."""
+    shape = (len(texts), max(len(ids) for ids, _, _ in texts))
+    ids, types, tags = torch.zeros(shape).long(), torch.zeros(shape).long(), torch.full(shape, -1)
+    mask = torch.zeros(shape, dtype=torch.bool)
+    for place, (numbers, kinds, regions) in enumerate(texts):
+        end = len(numbers)
+        ids[place, :end], types[place, :end] = torch.tensor(numbers), torch.tensor(kinds)
+        tags[place, :end], mask[place, :end] = torch.tensor(regions), True
+    return {"ids": ids, "types": types, "mask": mask, "tags": tags}
+
+
+def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes [n, 4] and [m, 4] -> [n, m]; 0 where a box has no area."""
+    first, second = first.astype(np.float64)[:, None], second.astype(np.float64)[None]
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    shared = sides.clip(0).prod(axis=-1)
+    areas = sum((each[..., 2:] - each[..., :2]).clip(0).prod(axis=-1) for each in (first, second))
+    found: np.ndarray = np.divide(shared, areas - shared, out=np.zeros_like(shared), where=shared > 0)
+    return found

@@ -1,0 +1,110 @@
+"""The regions of evaluation pictures: opened where a store of them lies, else made as the run's own are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipdistill.data import Mixture
+from clipdistill.engine.tracking import Meter
+from clipdistill.errors import UserError
+from clipdistill.kinds import open_trained
+from clipdistill.recipe import RegionSpec
+from clipdistill.recipe_files import load_recipe
+from clipdistill.runs.regions import open_regions, region_model
+from clipdistill.stores.region_cache import cache_regions
+from clipdistill.stores.regions import RegionStore
+
+FOLDER = "evaluation_regions"
+"""In a run: a store for each source that a suite measured."""
+
+
+class EvaluationRegions:
+    """What suites ask for the regions of a source's pictures (`evaluate.suites.base.RegionsOf`).
+
+    A store is opened, or made, once, and all models that are measured share it.
+
+    Args:
+        spec: how the run finds regions; None = it doesn't, and stores must lie there.
+        base: opens the model that embeds the crops; called once, and only if a store is made.
+        folder: where stores go whose place isn't said; None = it must be said.
+        max_bad_share: share of pictures that may be unreadable.
+    """
+
+    def __init__(
+        self,
+        spec: RegionSpec | None,
+        base: Callable[[], Any] | None,
+        folder: Path | None,
+        device: torch.device,
+        max_bad_share: float = 0.01,
+    ) -> None:
+        self.spec, self.base, self.folder, self.device = spec, base, folder, device
+        self.max_bad_share = max_bad_share
+        self._open: dict[tuple[Path, str], Any] = {}
+
+    def __call__(self, mixture: Mixture, path: Path | None) -> Any:
+        """The store of a mixture's pictures.
+
+        Raises:
+            UserError: there is none and none can be made, or it lacks some of the pictures.
+        """
+        if path is None:
+            if self.folder is None:
+                raise UserError("regions: a fusion model sees regions of pictures; say where their store lies")
+            path = self.folder / FOLDER / _named(mixture)
+        key = (path, mixture.fingerprint())
+        if key not in self._open:
+            self._open[key] = self._opened(mixture, path)
+        return self._open[key]
+
+    def _opened(self, mixture: Mixture, path: Path) -> Any:
+        made = self.spec is not None and self.base is not None
+        if not (path / "store.json").is_file() and not made:
+            raise UserError(
+                f"regions: {path}: no store of regions lies there, and only a run with `regions` in its recipe can "
+                "make one; name the store that was made for these pictures"
+            )
+        own = self.folder is not None and path.is_relative_to(self.folder)
+        store = self._make(mixture, path) if made and (own or not (path / "store.json").is_file()) else None
+        store = store or RegionStore.open(path)
+        missing = (store.rows(mixture.ids) < 0).nonzero()[0]
+        if len(missing):
+            raise UserError(
+                f"regions: {path}: has no regions of {mixture.ids[int(missing[0])]} ({len(missing):,} are missing); "
+                "it is of other pictures"
+            )
+        return store
+
+    def _make(self, mixture: Mixture, path: Path) -> Any:
+        assert self.spec is not None and self.base is not None
+        with Meter(f"regions to measure with ({self.spec.provider})", len(mixture)) as meter:
+            try:
+                return cache_regions(
+                    self.base(), mixture, open_regions(self.spec, self.device), path,
+                    min_score=self.spec.min_score, max_regions=self.spec.max_regions, crop=self.spec.crop,
+                    device=self.device, max_bad_share=self.max_bad_share, progress=meter.reach,
+                )  # fmt: skip
+            except UserError as error:
+                raise UserError(f"regions: {error}") from error
+
+
+def regions_of(model: str | Path, device: torch.device) -> EvaluationRegions:
+    """Regions for the evaluation of a model by name: a RUN's are in its folder, or made as its recipe has them."""
+    file = Path(model) / "recipe.yaml"
+    if not file.is_file():
+        return EvaluationRegions(None, None, None, device)
+    recipe = load_recipe(file)
+
+    def student() -> Any:
+        return open_trained(model, device).requires_grad_(False).eval()
+
+    return EvaluationRegions(recipe.regions, lambda: region_model(recipe, student, device), Path(model), device)
+
+
+def _named(mixture: Mixture) -> str:
+    name = "+".join(source.name for source in mixture.sources)
+    return "".join(letter if letter.isalnum() or letter in "+-_." else "_" for letter in name)

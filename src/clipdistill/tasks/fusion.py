@@ -1,0 +1,215 @@
+"""What tasks of fusion students share: pairs of texts and regions in, answers of a head out, VILLA's training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as Value
+from torch import Tensor
+
+from clipdistill.data import Mixture
+from clipdistill.data.fields import Field
+from clipdistill.data.fusion_fields import FusionRegions, FusionTexts, Reads
+from clipdistill.data.sample import Sample
+from clipdistill.errors import UserError
+from clipdistill.models.fusion import FusionInputs, fusion_inputs
+from clipdistill.models.fusion.config import HeadName
+from clipdistill.objectives.adversarial import Reduce, adversarial_losses
+from clipdistill.tasks.base import Batch, Features, Task, TaskOptions, Trainable
+
+SEEDS = 2**31
+
+
+class Adversarial(BaseModel):
+    """VILLA's adversarial training; its authors' VCR values for base models by default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: int = Value(3, ge=1)
+    """Passes, each over inputs that were shifted a step further; the first isn't shifted."""
+    lr: float = Value(1e-2, gt=0)
+    """Length of a step. The authors: 1e-2 for VCR, 1e-1 with large models, 1e-3 for VQA and SNLI-VE."""
+    weight: float = Value(1.5, ge=0)
+    """Of the divergence between plain and shifted answers."""
+    modality: Literal["both", "alternate", "words", "regions"] = "both"
+    """What is shifted: `words` for VQA and SNLI-VE; `alternate` = each in a pass of its own, averaged."""
+
+
+class FusionOptions(TaskOptions):
+    """Options of every task of a fusion student."""
+
+    max_tokens: int | None = Value(None, ge=8)
+    """Longer texts are cut, the longest of a pair first; none = as many as the model has positions for."""
+    head_lr: float = Value(1.0, gt=0)
+    """Learning rate of the head, times `train.lr`; UNITER's authors have 10 for VQA and SNLI-VE."""
+    adversarial: Adversarial | None = None
+    """Train as VILLA does; none = plainly."""
+
+
+class FusionTask(Task):
+    """A fusion model that answers. A subclass says what it reads, by which head, and what an answer costs.
+
+    The head is part of the student, so it is exported; where the model that training starts with has none, or one of
+    another number of answers, a fresh one is put on.
+    """
+
+    KIND = "fusion"
+    TERMS = {"task": 1.0}
+    Options = FusionOptions
+    HEAD: ClassVar[HeadName]
+    DIVERGENCE: ClassVar[Reduce] = "mean"
+    """Over classes, in VILLA's divergence; `sum` where the task's loss is a sum over answers."""
+
+    def build(self) -> None:
+        """The divergence of adversarial training is a term, weighed by that option."""
+        spec = self.settings.adversarial
+        if spec is None:
+            return
+        if spec.modality != "regions" and not hasattr(self.student, "embeddings"):
+            raise UserError(
+                f"`task.adversarial.modality`: '{self.student.name}' has no words of its own to shift; set it to "
+                "regions"
+            )
+        self.weights["divergence"] = spec.weight
+
+    def reads(self) -> tuple[Reads, ...]:
+        """The texts."""
+        raise TypeError(f"{type(self).__name__} must define reads")
+
+    def outputs(self, data: Mixture) -> int:
+        """How many numbers the head gives."""
+        raise TypeError(f"{type(self).__name__} must define outputs")
+
+    def target_fields(self, data: Mixture) -> dict[str, Field]:
+        """What answers are trained towards."""
+        raise TypeError(f"{type(self).__name__} must define target_fields")
+
+    def labelled(self, sample: Sample) -> bool:
+        """Whether the sample says what is right."""
+        raise TypeError(f"{type(self).__name__} must define labelled")
+
+    def known(self, reads: Reads, batch: Batch) -> Tensor:
+        """Of which samples the right answer is known, bool [B]; the others' losses mean nothing and weigh nothing."""
+        raise TypeError(f"{type(self).__name__} must define known")
+
+    def task_loss(self, reads: Reads, logits: Tensor, batch: Batch) -> Tensor:
+        """`logits` as `arranged` gives them -> losses [N], of which each sample has as many as any other."""
+        raise TypeError(f"{type(self).__name__} must define task_loss")
+
+    def arranged(self, logits: Tensor) -> Tensor:
+        """What a head says of each pair, [B, outputs] or [B, options, outputs] -> [N, two classes or more]."""
+        return logits
+
+    def prepare(self, data: Mixture) -> None:
+        """Put the head on where there is none that fits.
+
+        Raises:
+            UserError: no source has labels, or they are others than this task's.
+        """
+        firsts = [data[positions.start] for positions, _ in data.layout() if len(positions)]
+        if not any(self.labelled(sample) for sample in firsts):
+            raise UserError(f"`data.train`: '{firsts[0].id}' has no label, nor has another source's first sample")
+        wanted = self.outputs(data)
+        # Drawn whether needed or not: what is drawn next is the same for a student that brings its head.
+        seed = int(torch.randint(SEEDS, (1,)))
+        if self.student.config.heads.get(self.HEAD) != wanted:
+            self.student.add_heads({self.HEAD: wanted}, seed)
+
+    def fields(self, data: Mixture) -> dict[str, Field]:
+        """Texts, regions and targets.
+
+        Raises:
+            UserError: the data has no such texts or no regions, or their features don't fit the student.
+        """
+        found: dict[str, Field] = {}
+        for reads in self.reads():
+            found[reads] = FusionTexts(self.student, reads, max_tokens=self.settings.max_tokens)
+        found["regions"] = FusionRegions(data, region_width(self.student))
+        return found | self.target_fields(data)
+
+    def trainable(self) -> Iterator[Trainable]:
+        """The head's share of the learning rate is an option."""
+        own = f"student.heads.{self.HEAD}."
+        for each in super().trainable():
+            scale = self.settings.head_lr if each.name.startswith(own) else each.lr_scale
+            yield Trainable(each.name, each.parameter, scale, each.decay)
+
+    def encode(self, batch: Batch) -> Features:
+        """`logits/READS` of each of the texts: [B, outputs] or [B, options, outputs]."""
+        return {f"logits/{reads}": self._logits(fusion_inputs(batch, reads), reads, batch) for reads in self.reads()}
+
+    def gathers(self, name: str) -> bool:
+        """Nothing: each sample's loss is its own."""
+        return False
+
+    def sample_losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        """`task`, and `divergence` with adversarial training: of each sample, the mean over what is known of it."""
+        parts = [self._losses(reads, features[f"logits/{reads}"], batch) for reads in self.reads()]
+        known = torch.stack([self.known(reads, batch) for reads in self.reads()]).to(parts[0]["task"].dtype)
+        share = known / known.sum(dim=0).clamp_min(1)
+        return {term: (torch.stack([part[term] for part in parts]) * share).sum(dim=0) for term in parts[0]}
+
+    def sample_weights(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        """How many answers are known of each sample: the mean is over answers, not over samples."""
+        known = torch.stack([self.known(reads, batch) for reads in self.reads()]).sum(dim=0).float()
+        return dict.fromkeys(self.weights, known)
+
+    def _losses(self, reads: Reads, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`task` and perhaps `divergence`, [B] each."""
+        size = len(logits)
+
+        def loss(arranged: Tensor) -> Tensor:
+            return self.task_loss(reads, arranged, batch)
+
+        spec = self.settings.adversarial
+        if spec is None:
+            return {"task": loss(self.arranged(logits)).reshape(size, -1).mean(dim=1)}
+        inputs = fusion_inputs(batch, reads)
+        score = self._scored(inputs, reads, logits, batch)
+        task, divergence = adversarial_losses(
+            score, loss, self._zeros(inputs), dict.fromkeys(("words", "regions"), spec.lr),
+            steps=spec.steps, kl_weight=spec.weight, kl=self.DIVERGENCE, alternate=spec.modality == "alternate",
+        )  # fmt: skip
+        return {
+            "task": task.reshape(size, -1).mean(dim=1),
+            "divergence": divergence.reshape(size, -1).mean(dim=1),
+        }
+
+    def _scored(
+        self, inputs: FusionInputs, reads: Reads, plain: Tensor, batch: Batch
+    ) -> Callable[[dict[str, Tensor]], Tensor]:
+        """Shifts -> answers; without any, those that `encode` has given already, whose graph is there."""
+
+        def score(shifts: dict[str, Tensor]) -> Tensor:
+            return self.arranged(self._logits(inputs, reads, batch, shifts) if shifts else plain)
+
+        return score
+
+    def _zeros(self, inputs: FusionInputs) -> dict[str, Tensor]:
+        """What VILLA shifts: the words' embeddings, and the regions' features before any layer."""
+        modality = self.settings.adversarial.modality
+        found = {}
+        if modality != "regions":
+            weight = self.student.embeddings.words.weight
+            found["words"] = weight.new_zeros(*inputs.ids.shape, weight.shape[1])
+        if modality != "words":
+            found["regions"] = torch.zeros_like(inputs.features)
+        return found
+
+    def _logits(
+        self, inputs: FusionInputs, reads: Reads, batch: Batch, shifts: dict[str, Tensor] | None = None
+    ) -> Tensor:
+        shifts = shifts or {}
+        output = self.student(inputs, word_shift=shifts.get("words"), region_shift=shifts.get("regions"))
+        found: Tensor = self.student.scores(self.HEAD, output, inputs)
+        texts: Tensor = batch[f"{reads}/ids"]
+        return found.unflatten(0, tuple(texts.shape[:2])) if texts.ndim == 3 else found
+
+
+def region_width(model: Any) -> int:
+    """The width of region features that a fusion model takes: a CLIP adapter's is its CLIP's embeddings'."""
+    found = getattr(model.config, "region_width", None)
+    return int(model.clip.embed_dim if found is None else found)

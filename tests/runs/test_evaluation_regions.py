@@ -1,0 +1,90 @@
+"""Regions of evaluation pictures: made once, shared by the models, opened where they lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from clipdistill.data import Mixture, open_source
+from clipdistill.errors import UserError
+from clipdistill.evaluate.suites import find_suite, open_suite
+from clipdistill.models import create_model
+from clipdistill.models.fusion import create_fusion
+from clipdistill.recipe import RegionSpec
+from clipdistill.runs.evaluation import evaluate_models
+from clipdistill.runs.evaluation_regions import EvaluationRegions, regions_of
+from tests.evaluate import question_data as made
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def vcr(tmp_path: Path) -> Path:
+    return made.write_vcr(tmp_path / "vcr", [made.vcr_item(k, c, k, k) for k, c in enumerate(made.COLOURS)])
+
+
+def spec(tmp_path: Path, **changes: Any) -> RegionSpec:
+    return RegionSpec(store=tmp_path / "training", **{"provider": "annotations", "max_regions": 2, **changes})
+
+
+def small() -> Any:
+    return create_model("petri-tiny-student", 0).eval()
+
+
+def test_models_share_regions_that_were_made_once(vcr: Path, tmp_path: Path) -> None:
+    opened = []
+
+    def base() -> Any:
+        opened.append(1)
+        return small()
+
+    width = small().embed_dim
+    students = [
+        create_fusion("petri-uniter", seed, region_width=width, heads={"vcr": 2}, dropout=0.0) for seed in (0, 1)
+    ]
+    suite = find_suite("vcr")
+    evaluation = open_suite(suite, str(vcr), suite.read_options({}))
+    run = tmp_path / "run"
+    models = {"base": ("before", students[0]), "student": ("tiny", students[1])}
+    regions = EvaluationRegions(spec(tmp_path), base, run, CPU)
+    found = evaluate_models([evaluation], models, CPU, regions=regions)
+    assert [each["results"][0]["n"] for each in found["models"].values()] == [3, 3]
+    assert opened == [1]
+    store = run / "evaluation_regions" / "vcr_val"
+    before = {file.name: file.read_bytes() for file in store.rglob("*") if file.is_file()}
+    # A later process opens what lies there, and is told when it isn't what its recipe asks for.
+    again = EvaluationRegions(spec(tmp_path), base, run, CPU)
+    assert (
+        evaluate_models([evaluation], models, CPU, regions=again)["models"]["student"]["results"]
+        == (found["models"]["student"]["results"])
+    )
+    assert {file.name: file.read_bytes() for file in store.rglob("*") if file.is_file()} == before
+    with pytest.raises(UserError, match="regions: .*max_regions"):
+        other = EvaluationRegions(spec(tmp_path, max_regions=3), base, run, CPU)
+        evaluate_models([evaluation], models, CPU, regions=other)
+
+
+def test_a_store_that_is_named(vcr: Path, tmp_path: Path) -> None:
+    mixture = Mixture([(open_source({"format": "vcr", "path": str(vcr), "split": "val"}), None)])
+    named = tmp_path / "named"
+    made_by = EvaluationRegions(spec(tmp_path), small, None, CPU)
+    made_by(mixture, named)
+    opener = EvaluationRegions(None, None, None, CPU)
+    store = opener(mixture, named)
+    assert store is opener(mixture, named) and (store.rows(mixture.ids) >= 0).all()
+    more = made.write_vcr(tmp_path / "more", [made.vcr_item(k, "red", 0, 0) for k in range(9)])
+    others = Mixture([(open_source({"format": "vcr", "path": str(more), "split": "val"}), None)])
+    with pytest.raises(UserError, match=r"named: has no regions of vcr_val/val-3 \(6 are missing\)"):
+        opener(others, named)
+
+
+def test_without_a_store_or_a_way_to_make_one(vcr: Path, tmp_path: Path) -> None:
+    mixture = Mixture([(open_source({"format": "vcr", "path": str(vcr), "split": "val"}), None)])
+    nothing = regions_of(tmp_path / "not a run", CPU)
+    with pytest.raises(UserError, match="say where their store lies"):
+        nothing(mixture, None)
+    with pytest.raises(UserError, match="no store of regions lies there"):
+        nothing(mixture, tmp_path / "none")
