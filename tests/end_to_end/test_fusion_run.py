@@ -1,0 +1,111 @@
+"""Fusion students from the command line: trained, stopped and resumed to the same bits, exported, refused early."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Command
+
+from clipdistill.engine.trainer import Trainer
+from clipdistill.kinds import kind_of, open_trained
+from clipdistill.petri import write_world
+from clipdistill.recipe_files import load_recipe
+
+RECIPES = ("uniter_vcr", "uniter_snli_ve", "uniter_vqa", "vl_bert_vcr", "villa_vcr")
+CLOCK = ("seconds", "samples_per_second", "mfu", "peak_memory_mb")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The petri world that the recipes ask for, as `settings` cuts it down, and the regions of these tests in it."""
+    world = tmp_path_factory.mktemp("vl") / "world"
+    write_world(world, images=12, val=2, test=2, seed=3, formats=("vcr", "snli_ve", "vqa"))
+    return world
+
+
+def settings(name: str, world: Path) -> list[str]:
+    """Overrides that make of a recipe four steps on a micro world."""
+    recipe = load_recipe(f"petri/vl/{name}")
+    (source,) = recipe.data.train
+    assert recipe.regions is not None
+    moved = {
+        "petri.path": recipe.petri.path,  # type: ignore[union-attr]
+        "data.train.0.path": source.path,
+        "regions.store": recipe.regions.store,
+        **{f"data.train.0.{key}": value for key, value in source.options().items() if key in ("root", "answers")},
+    }
+    return [
+        *(f"{key}={str(value).replace('petri-world-vl', str(world))}" for key, value in moved.items()),
+        "petri.images=12", "petri.val=2", "petri.test=2", "train.epochs=9", "train.max_steps=4", "train.batch_size=8",
+        "train.warmup_steps=1", "train.log_every=1", "train.checkpoint_every=2",
+    ]  # fmt: skip
+
+
+def numbers(run: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in CLOCK} for line in lines]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_trains_resumes_to_the_same_bits_and_exports(
+    command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    calm, stopped = tmp_path / "calm", tmp_path / "stopped"
+    said = command("train", f"petri/vl/{name}", *settings(name, folder), "--out", calm)
+    assert said.code == 0, said.err[-2000:]
+
+    steps, train_step = 0, Trainer.train_step
+
+    def broken(self: Trainer, batch: dict[str, Any]) -> dict[str, float]:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            raise KeyboardInterrupt
+        return train_step(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", broken)
+        assert command("train", f"petri/vl/{name}", *settings(name, folder), "--out", stopped).code == 130
+    assert not (stopped / "student").exists()
+    said = command("train", f"petri/vl/{name}", *settings(name, folder), "--out", stopped, "--resume")
+    assert said.code == 0, said.err[-2000:]
+    weights = [(run / "student" / "model.safetensors").read_bytes() for run in (calm, stopped)]
+    assert weights[0] == weights[1] and numbers(calm) == numbers(stopped)
+    terms = {"loss/task", "loss/divergence"} if name == "villa_vcr" else {"loss/task"}
+    assert {key for key in numbers(calm)[0] if key.startswith("loss/")} == terms
+
+    student = open_trained(calm)
+    head = name.split("_", 2 if name.startswith("vl_bert") else 1)[-1]
+    assert kind_of(student).name == "fusion" and list(student.heads) == [head]
+    first = torch.load(calm / "checkpoints" / "step-00000002.pt", weights_only=True)["task"]
+    final = student.state_dict()
+    assert any(not torch.equal(first[f"student.{key}"], value) for key, value in final.items() if "heads" in key)
+    assert (calm / "regions.png").is_file()
+
+
+def test_what_cannot_work_is_said_before_the_training(command: Command, folder: Path, tmp_path: Path) -> None:
+    usual = settings("uniter_vcr", folder)
+    asked = ("train", "petri/vl/uniter_vcr", *usual, "--out", tmp_path / "run")
+    said = command(*asked, "regions.model=null").complaint()
+    assert "`regions.model` is missing: a fusion student embeds no regions" in said
+    said = command(*asked, "regions.model=petri-teacher", f"regions.store={tmp_path}/other").complaint()
+    assert "`regions`: its features have a width of 192, and `student.model` takes 128" in said
+    said = command(*asked, "student=uniter-base").complaint()
+    assert "uniter-base" in said or "bert-base-cased" in said
+    bare = [each for each in usual if not each.startswith("regions")]
+    said = command("train", "petri/vl/uniter_vcr", *bare, "regions=null", "--out", tmp_path / "run").complaint()
+    assert "`regions` is missing" in said
+    said = command(*asked, "task.mode=q2b").complaint()
+    assert "`task`" in said and "mode" in said
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_regions_alone_are_cached(command: Command, folder: Path, tmp_path: Path) -> None:
+    store = f"regions.store={tmp_path}/regions"
+    said = command("cache", "petri/vl/uniter_vcr", *settings("uniter_vcr", folder), store)
+    assert said.code == 0 and (tmp_path / "regions" / "store.json").is_file(), said.err[-2000:]
+    assert json.loads((tmp_path / "regions" / "store.json").read_text())["teacher"] == "petri-teacher-small"
