@@ -15,7 +15,7 @@ from clipdistill.kinds import kind_of, open_trained
 from clipdistill.petri import write_world
 from clipdistill.recipe_files import load_recipe
 
-RECIPES = ("uniter_vcr", "uniter_snli_ve", "uniter_vqa", "vl_bert_vcr", "villa_vcr")
+RECIPES = ("uniter_vcr", "uniter_snli_ve", "uniter_vqa", "vl_bert_vcr", "villa_vcr", "uniter_vcr_adapted")
 CLOCK = ("seconds", "samples_per_second", "mfu", "peak_memory_mb")
 
 
@@ -79,8 +79,12 @@ def test_a_recipe_trains_resumes_to_the_same_bits_and_exports(
     assert {key for key in numbers(calm)[0] if key.startswith("loss/")} == terms
 
     student = open_trained(calm)
-    head = name.split("_", 2 if name.startswith("vl_bert") else 1)[-1]
-    assert kind_of(student).name == "fusion" and list(student.heads) == [head]
+    head = name.removesuffix("_adapted").removeprefix("vl_bert_").removeprefix("uniter_").removeprefix("villa_")
+    pretraining = ["words", "region_features", "matching"] if name.endswith("adapted") else []
+    assert kind_of(student).name == "fusion" and list(student.heads) == [*pretraining, head]
+    if pretraining:
+        logged = set(numbers(calm / "stages" / "adapt")[0])
+        assert {"loss/words", "loss/regions", "loss/matching"} <= logged
     first = torch.load(calm / "checkpoints" / "step-00000002.pt", weights_only=True)["task"]
     final = student.state_dict()
     assert any(not torch.equal(first[f"student.{key}"], value) for key, value in final.items() if "heads" in key)

@@ -73,6 +73,7 @@ class FusionTexts(Field):
     def __init__(self, model: Any, reads: Reads, name: str | None = None, max_tokens: int | None = None) -> None:
         self.reads, self.name = reads, name or reads
         self.READS = NEEDS[reads] + (("answer_label",) if reads == "rationales" else ())
+        self.options = OPTIONS[reads]
         self.tokenizer, self.key = model.tokenizer, model.vocabulary_key
         architecture = getattr(model.config, "architecture", None)
         self.layout = LAYOUTS[architecture][reads.removesuffix("_of_each")] if architecture in LAYOUTS else None
@@ -92,7 +93,7 @@ class FusionTexts(Field):
 
     def __eq__(self, other: object) -> bool:
         def facts(one: FusionTexts) -> tuple[Any, ...]:
-            return one.reads, one.name, one.layout, one.max_tokens, one.key or id(one.tokenizer)
+            return type(one), one.reads, one.name, one.layout, one.max_tokens, one.key or id(one.tokenizer)
 
         return isinstance(other, FusionTexts) and facts(self) == facts(other)
 
@@ -138,7 +139,7 @@ class FusionTexts(Field):
         """Padded to the longest."""
         flat = [one for row in rows for one in row]
         found = self._clip(flat) if self.layout is None else padded_texts(flat)
-        if OPTIONS[self.reads]:
+        if self.options:
             found = {name: value.unflatten(0, (len(rows), -1)) for name, value in found.items()}
         return {f"{self.name}/{name}": value for name, value in found.items()}
 
