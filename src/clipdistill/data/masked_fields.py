@@ -117,4 +117,4 @@ def _chosen(dice: np.random.Generator, places: Sequence[int]) -> list[int]:
     """About a share of `places`, and one at least."""
     lots = dice.random(len(places))
     chosen = [place for place, lot in zip(places, lots, strict=True) if lot < SHARE]
-    return chosen or [places[int(lots.argmin())]] if places else []
+    return chosen or [places[int(np.argmin(lots))]] if places else []

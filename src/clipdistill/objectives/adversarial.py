@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from clipdistill.objectives.rows import full_precision
+
 Shifts = dict[str, Tensor]
 Score = Callable[[Shifts], Tensor]
 TaskLoss = Callable[[Tensor], Tensor]
@@ -106,13 +108,13 @@ def _passes(
             }
 
 
+@full_precision
 def symmetric_kl(first: Tensor, second: Tensor, reduce: Reduce = "mean") -> Tensor:
     """KL(p || q) + KL(q || p) of the softmaxes of two logits [B, C], over the classes -> [B]; float32 or wider."""
     wide = torch.promote_types(first.dtype, torch.float32)
-    with torch.autocast(first.device.type, enabled=False):
-        log_p, log_q = first.to(wide).log_softmax(dim=1), second.to(wide).log_softmax(dim=1)
-        each = (log_p.exp() - log_q.exp()) * (log_p - log_q)
-        return each.mean(dim=1) if reduce == "mean" else each.sum(dim=1)
+    log_p, log_q = first.to(wide).log_softmax(dim=1), second.to(wide).log_softmax(dim=1)
+    each = (log_p.exp() - log_q.exp()) * (log_p - log_q)
+    return each.mean(dim=1) if reduce == "mean" else each.sum(dim=1)
 
 
 def _direction(gradient: Tensor | None) -> Tensor:
