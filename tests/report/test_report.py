@@ -98,6 +98,21 @@ def test_markdown_escapes_and_its_pictures_exist(report):
     assert escape("a*b_[x](y)\n<i>") == r"a\*b\_\[x\](y) &lt;i&gt;"
 
 
+def test_what_questions_are_measured_by_is_said_first(make_run):
+    run = make_run(evaluated=False)
+
+    def measured(share: float) -> dict:
+        numbers = {"q2a": share, "qa2r": 0.3, "q2ar": 0.12, "q2a/colour": 0.9}
+        result = {"evaluator": "vcr", "data": "petri/vcr", "n": 300, "metrics": numbers, "artifacts": {}}
+        return {"name": "x", "parameters": 10, "results": [result]}
+
+    models = {"base": measured(0.25), "student": measured(0.5)}
+    (run / "evaluation.json").write_text(json.dumps({"models": models}), encoding="utf-8")
+    text = build_report(run)[0].read_text(encoding="utf-8")
+    assert "The student reaches 50.0 % Q \u2192 A on petri/vcr and gains 25.0 points over the base (25.0 %)." in text
+    assert "not been evaluated" not in text and "Q \u2192 A, colour" in text
+
+
 def test_a_run_in_training_and_a_bare_one_still_give_a_report(make_run):
     run = make_run(evaluated=False)
     for name in ("examples.json", "environment.json", "bad_samples.jsonl"):

@@ -29,6 +29,10 @@ METRICS = {
     "image_argmax": "image choices right",
     "macro": "mean over kinds",
     "accuracy": "accuracy",
+    "q2a": "Q \N{RIGHTWARDS ARROW} A",
+    "qa2r": "QA \N{RIGHTWARDS ARROW} R",
+    "q2ar": "Q \N{RIGHTWARDS ARROW} AR",
+    "q2ar_product": "Q \N{RIGHTWARDS ARROW} A times QA \N{RIGHTWARDS ARROW} R",
 }
 
 

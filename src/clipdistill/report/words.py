@@ -8,6 +8,8 @@ from clipdistill.report.tables import Group, Row, Summary
 
 ARROW, PLUS_MINUS, MINUS = "\N{RIGHTWARDS ARROW}", "\N{PLUS-MINUS SIGN}", "\N{MINUS SIGN}"
 
+FIRST_ASKED = ("text_to_image/recall@1", "top1", "q2a", "qa2r", "q2ar", "accuracy")
+
 
 def percent(summary: Summary | None, digits: int = 1) -> str:
     """A fraction as per cent, with the standard deviation where there is one: "21.3 ± 0.4"."""
@@ -54,13 +56,14 @@ def uncertain(row: Row) -> bool:
 def headline_rows(group: Group) -> list[Row]:
     """Return the rows that a reader asks for first, at most four.
 
-    Winoground's text score and ARO's overall one, then recall@1 or top-1 of each data set.
+    Winoground's text score and ARO's overall one, then what questions are measured by, recall@1 or top-1 of each data
+    set; where there is none of these, the first of each data set's numbers.
     """
     measured = [row for row in group.rows if "student" in row.values]
     compositional = [row for row in measured if (row.data, row.metric) in (("winoground", "text"), ("aro", "macro"))]
-    rows = [row for row in measured if row.metric in ("text_to_image/recall@1", "top1")]
+    rows = [row for row in measured if row.metric in FIRST_ASKED]
     apart = [row for row in rows if " among all " not in row.data]
-    return (compositional + (apart or rows))[:4]
+    return (compositional + (apart or rows) or list({row.data: row for row in reversed(measured)}.values())[::-1])[:4]
 
 
 def headline(group: Group) -> list[str]:
