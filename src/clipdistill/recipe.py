@@ -193,10 +193,7 @@ class RegionSpec(Options):
 
 
 class StageSpec(Strict):
-    """One training of several: what it says replaces the recipe's own, and it starts from what the one before left.
-
-    A `task` without `method` has the recipe's method, with this stage's weights and options alone.
-    """
+    """One training of several: what it says replaces the recipe's own, but for `task.method`, which stays if unsaid."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="of its folder, RUN/stages/NAME")
     task: TaskSpec | None = None

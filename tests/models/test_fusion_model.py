@@ -9,7 +9,8 @@ import torch
 
 from clipdistill.errors import UserError
 from clipdistill.models.fusion import create_fusion, with_whole_image
-from clipdistill.models.fusion.released import fill, from_released, to_released
+from clipdistill.models.fusion.filling import fill
+from clipdistill.models.fusion.released import from_released, to_released
 from tests.models.tiny_fusion import ARCHITECTURES, tiny_fusion, tiny_inputs
 
 

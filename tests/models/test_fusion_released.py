@@ -15,7 +15,8 @@ from torch import Tensor
 from clipdistill.errors import UserError
 from clipdistill.models.fusion import FusionModel, create_fusion, fusion_config
 from clipdistill.models.fusion.config import NAMED
-from clipdistill.models.fusion.released import fill, from_released, read_released, released_config, to_released
+from clipdistill.models.fusion.filling import fill
+from clipdistill.models.fusion.released import from_released, read_released, released_config, to_released
 from tests.models.tiny_fusion import ARCHITECTURES, tiny_config, tiny_fusion
 
 Shapes = dict[str, tuple[int, ...]]

@@ -13,7 +13,7 @@ from torch import Tensor
 from clipdistill.errors import UserError
 from clipdistill.models.fusion.config import Architecture, FusionConfig, HeadName, fusion_config
 from clipdistill.models.fusion.model import FusionModel
-from clipdistill.models.fusion.names import HEADS, MAY_LACK, NOT_OURS, TIED, Stage, names_of, renamed
+from clipdistill.models.fusion.names import HEADS, NOT_OURS, TIED, Stage, names_of, renamed
 
 State = dict[str, Tensor]
 WRAPPERS = ("model_state", "state_dict", "model")
@@ -144,72 +144,15 @@ def released_config(found: Released, where: str = "checkpoint") -> FusionConfig:
             fields["region_width"] = region.shape[1]
     except (KeyError, ValueError) as error:
         raise UserError(f"{where}: lacks {error}, without which its shapes aren't known; fetch it again") from error
-    heads = {name: _outputs(state, name) for name in get_args(HeadName) if _has(state, f"heads.{name}.")}
+    heads = {name: _outputs(state, name) for name in get_args(HeadName) if has(state, f"heads.{name}.")}
     size = "large" if width >= 1024 else "base"
     tokenizer = CASED.get(vocabulary, "bert-base-uncased").replace("base", size)
     cased = tokenizer.endswith("-cased")
     return fusion_config({**fields, "heads": heads, "tokenizer": tokenizer, "lower_case": not cased})
 
 
-def fill(model: FusionModel, found: Released, where: str = "checkpoint") -> tuple[list[str], list[str]]:
-    """Put a checkpoint's weights into a model; where it has more type rows or words than the checkpoint, widen.
-
-    Further type rows start as row 0, as the authors start VCR's answer and rationale; further words (VCR's object tags)
-    keep the model's draw. A head that only one side has is left as it is, but VL-BERT's pretraining heads give their
-    hidden layers to fine-tuning (masked words to the answers, region classes to VCR's object classes), as the authors'
-    do, and VCR's answers the type of its questions. VL-BERT's files may lack a pooler and masked regions' vectors.
-
-    Returns:
-        Heads of the model that keep their start, heads of the checkpoint that are left aside.
-
-    Raises:
-        UserError: another architecture; weights that are missing, unknown or of another shape, all of them in one line.
-    """
-    config = model.config
-    if found.architecture != config.architecture:
-        raise UserError(f"{where}: is of {found.architecture}, and the model is {config.architecture}; give its own")
-    wanted = model.state_dict()
-    apart = {name for name in get_args(HeadName) if _has(found.state, f"heads.{name}.") != (name in model.heads)}
-    state = {key: value for key, value in found.state.items() if _head(key) not in apart}
-    state = {key: _widened(key, value, wanted.get(key)) for key, value in state.items()}
-    lack = MAY_LACK[config.architecture]
-    if config.architecture == "vl_bert" and found.stage == "pretraining":
-        state |= _adopted(model, found.state)
-        if _rows(state, "heads.region_classes.out.weight") != _rows(wanted, "heads.region_classes.out.weight"):
-            # Pretraining tells Visual Genome's classes, VCR's auxiliary loss COCO's: the hidden layer alone goes on.
-            lack = (*lack, "heads.region_classes.out.")
-            state = {key: value for key, value in state.items() if not key.startswith("heads.region_classes.out.")}
-    missing = [key for key in wanted if key not in state and _head(key) not in apart and not key.startswith(lack)]
-    extra = [*found.unknown, *(key for key in state if key not in wanted)]
-    wrong = [
-        f"{key} is {_shape(value)} and not {_shape(wanted[key])}"
-        for key, value in state.items()
-        if key in wanted and value.shape != wanted[key].shape
-    ]
-    if missing or extra or wrong:
-        parts = [_listed("missing", missing), _listed("unknown", extra), _listed("of another shape", wrong)]
-        raise UserError(f"{where}: doesn't fit '{model.name}': {'; '.join(filter(None, parts))}")
-    model.load_state_dict(state, strict=False)
-    return sorted(apart & set(model.heads)), sorted(apart - set(model.heads))
-
-
-def _adopted(model: FusionModel, state: State) -> State:
-    """What VL-BERT's pretraining gives to fine-tuning besides the trunk, as the authors' code has it.
-
-    The answer head starts with the hidden layer that guessed masked words; VCR's answers start with the type of its
-    questions, since captions had that one alone.
-    """
-    found: State = {}
-    if "vqa" in model.heads:
-        beginnings = ("heads.words.hidden.", "heads.words.norm.")
-        found |= {key.replace("words", "vqa", 1): value for key, value in state.items() if key.startswith(beginnings)}
-    if "vcr" in model.heads and _rows(state, "embeddings.types.weight") == 3:
-        types = state["embeddings.types.weight"]
-        found["embeddings.types.weight"] = torch.stack([types[0], types[0], types[2]])
-    return found
-
-
-def _rows(state: Mapping[str, Tensor], key: str) -> int:
+def rows(state: Mapping[str, Tensor], key: str) -> int:
+    """How many rows a weight has; 0 where it isn't there."""
     return len(state[key]) if key in state else 0
 
 
@@ -226,11 +169,11 @@ def _clean(key: str) -> str:
 def _stage(architecture: Architecture, keys: Mapping[str, Tensor]) -> Stage:
     """Told from the head; three answers of the VQA head are SNLI-VE's classes."""
     if architecture == "uniter":
-        if _has(keys, "vcr_output."):
+        if has(keys, "vcr_output."):
             return "vcr"
         answers = keys.get("vqa_output.3.weight")
     else:
-        if _has(keys, "cnn_loss_reg."):
+        if has(keys, "cnn_loss_reg."):
             return "vcr"
         if "final_mlp.1.weight" in keys:
             return "snli_ve" if len(keys["final_mlp.1.weight"]) == 3 else "vcr"
@@ -241,34 +184,9 @@ def _stage(architecture: Architecture, keys: Mapping[str, Tensor]) -> Stage:
 
 
 def _outputs(state: Mapping[str, Tensor], head: str) -> int:
-    return _rows(state, f"heads.{head}.out.weight")
+    return rows(state, f"heads.{head}.out.weight")
 
 
-def _has(keys: Iterable[str], beginning: str) -> bool:
+def has(keys: Iterable[str], beginning: str) -> bool:
+    """Whether a key begins so."""
     return any(key.startswith(beginning) for key in keys)
-
-
-def _head(key: str) -> str | None:
-    return key.split(".")[1] if key.startswith("heads.") else None
-
-
-def _widened(key: str, value: Tensor, wanted: Tensor | None) -> Tensor:
-    """`value` with the rows that `wanted` has more: types as row 0, words (and their bias) as the model drew them."""
-    if wanted is None or len(value) >= len(wanted) or value.shape[1:] != wanted.shape[1:]:
-        return value
-    if key == "embeddings.types.weight":
-        return torch.cat([value, value[:1].expand(len(wanted) - len(value), -1)])
-    if key in ("embeddings.words.weight", "heads.words.bias"):
-        return torch.cat([value, wanted[len(value) :].to(value)])
-    return value
-
-
-def _shape(value: Tensor) -> str:
-    return " x ".join(map(str, value.shape))
-
-
-def _listed(what: str, names: list[str], most: int = 5) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{len(names)} {what}: {', '.join(names[:most])}{more}"

@@ -15,8 +15,9 @@ from clipdistill.models.fusion.base import FusionBase
 from clipdistill.models.fusion.clip_adapter import create_adapter
 from clipdistill.models.fusion.config import NAMED, fusion_config
 from clipdistill.models.fusion.creating import create_fusion, open_tokenizer
+from clipdistill.models.fusion.filling import fill
 from clipdistill.models.fusion.model import FusionModel
-from clipdistill.models.fusion.released import fill, from_released, read_released, released_config
+from clipdistill.models.fusion.released import from_released, read_released, released_config
 from clipdistill.models.loading import load_model
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
