@@ -24,7 +24,6 @@ def show_plan(chain: Chain, console: Console | None = None) -> None:
     if console is None:
         return
     student, recipe = chain.main, chain.recipe
-    trained = [stage for stage, _ in costs if isinstance(stage, Fit) and stage in chain.fits]
     table = Table(title=f"plan: {recipe.name}", show_header=False, title_justify="left")
     counts = student.parts.data.mixture.counts()
     table.add_row("data", ", ".join(f"{name}: {count:,}" for name, count in counts.items()))
@@ -38,7 +37,7 @@ def show_plan(chain: Chain, console: Console | None = None) -> None:
         teachers = ", ".join(state.spec.label for state in fit.parts.teachers) or "no teacher"
         table.add_row(f"stage {spec.name}", f"{fit.parts.recipe.task.method}: {terms(fit)}; {steps(fit)}; {teachers}")
     if not recipe.stages:
-        table.add_row("steps", " + ".join(dict.fromkeys(steps(fit) for fit in trained)))
+        table.add_row("steps", " + ".join(dict.fromkeys(steps(fit) for fit in chain.fits)))
     seconds = sum(cost.seconds for stage, cost in costs if stage in chain.fits)
     more = "".join(
         f" + {duration(cost.seconds)} for {cost.what}"

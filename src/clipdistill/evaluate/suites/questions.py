@@ -94,7 +94,7 @@ def finished(job: Job, source: Any, answered: Answered, options: QuestionOptions
     Raises:
         UserError: an ensemble's file is of other questions or answers.
     """
-    ids = tuple(str(source.ids[row]) if hasattr(source, "ids") else str(source[row].id) for row in answered.rows)
+    ids = tuple(str(source.ids[row]) for row in answered.rows)
     found = Predictions(ids, answered.arrays, names)
     if options.predictions is not None:
         write_predictions(output(options.predictions, job), found)
