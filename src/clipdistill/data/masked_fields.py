@@ -75,6 +75,9 @@ class MaskedTexts(TrueTexts):
     ) -> None:
         super().__init__(model, reads, name, max_tokens)
         self.whole_words = whole_words
+        # Asked of the tokenizer once: each of these takes it longer than a text.
+        self._marks = frozenset(self.tokenizer.all_special_ids)
+        self._others = int(self.tokenizer.convert_tokens_to_ids("!")), len(self.tokenizer)
 
     def __eq__(self, other: object) -> bool:
         return super().__eq__(other) and isinstance(other, MaskedTexts) and self.whole_words == other.whole_words
@@ -85,18 +88,16 @@ class MaskedTexts(TrueTexts):
         """A text's tokens and what stood there."""
         ids, types, tags = super().row(sample, draw)
         dice = _dice(draw, "words", sample)
-        marks = set(self.tokenizer.all_special_ids)
-        words = [[place] for place, number in enumerate(ids) if number not in marks]
+        words = [[place] for place, number in enumerate(ids) if number not in self._marks]
         if self.whole_words:
             words = _joined(words, [piece.startswith("##") for piece in self.tokenizer.convert_ids_to_tokens(ids)])
         wanted = [-1] * len(ids)
-        first, last = self.tokenizer.convert_tokens_to_ids("!"), len(self.tokenizer)
         for place in (place for number in _chosen(dice, range(len(words))) for place in words[number]):
             wanted[place], lot = ids[place], dice.random()
             if lot < 0.8:
                 ids[place] = self.tokenizer.mask_token_id
             elif lot < 0.9:
-                ids[place] = int(dice.integers(first, last))
+                ids[place] = int(dice.integers(*self._others))
         return (ids, types, tags), wanted
 
     def collate(self, rows: Sequence[Any]) -> dict[str, torch.Tensor]:
