@@ -47,6 +47,8 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     about, device, now = machine(options.device), torch.device(options.device), clock(options.clock)
     student = create_fusion(options.model, seed=0, tokenizer=False)
+    if "vcr" not in student.config.heads:
+        student.add_heads({"vcr": 2}, seed=0)
     if options.checkpointing:
         student.set_grad_checkpointing()
     task = VCR(student, options={"mode": options.mode}).to(device).train()
