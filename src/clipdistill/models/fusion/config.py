@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -116,19 +118,39 @@ NAMED: dict[str, dict[str, Any]] = {
 """Configurations by name: what differs from FusionConfig's defaults. VILLA's checkpoints fit UNITER's."""
 
 
+def is_config(name: str) -> bool:
+    """Whether a name stands for a configuration: one of `NAMED`, or a JSON file with the fields of one."""
+    if name in NAMED:
+        return True
+    try:
+        found = json.loads(Path(name).read_text(encoding="utf-8")) if name.endswith(".json") else None
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("architecture") in get_args(Architecture)
+
+
 def fusion_config(config: str | Mapping[str, Any] | FusionConfig, **changes: Any) -> FusionConfig:
-    """The configuration of a name (`NAMED`) or of its fields, with changes.
+    """The configuration of a name (`NAMED`), of a JSON file with its fields, or of the fields, with changes.
 
     Raises:
         UserError: no such name or field, or sizes that don't fit one another.
     """
-    if isinstance(config, str) and config not in NAMED:
-        raise UserError(f"fusion model '{config}': no such name.{nearest(config, NAMED)} Names: {', '.join(NAMED)}")
+    if isinstance(config, str) and not is_config(config):
+        raise UserError(
+            f"fusion model '{config}': no such name.{nearest(config, NAMED)} Names: {', '.join(NAMED)}; or a .json "
+            "file with the fields of one"
+        )
     if isinstance(config, FusionConfig):
         fields: Mapping[str, Any] = config.model_dump()
+    elif isinstance(config, str):
+        fields = NAMED[config] if config in NAMED else json.loads(Path(config).read_text(encoding="utf-8"))
     else:
-        fields = NAMED[config] if isinstance(config, str) else config
+        fields = config
     try:
         return FusionConfig.model_validate({**fields, **changes})
     except ValidationError as error:
-        raise UserError(f"fusion model: {explain(error, FusionConfig)}") from error
+        raise UserError(f"fusion model{_whose(config)}: {explain(error, FusionConfig)}") from error
+
+
+def _whose(config: Any) -> str:
+    return f" '{config}'" if isinstance(config, str) else ""
