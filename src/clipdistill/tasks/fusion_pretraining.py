@@ -20,7 +20,7 @@ from clipdistill.models.fusion.config import HeadName
 from clipdistill.objectives.optimal_transport import transport_distance
 from clipdistill.objectives.soft_labels import class_divergence
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
-from clipdistill.tasks.fusion import SEEDS, region_width
+from clipdistill.tasks.fusion import SEEDS
 
 HEADS: dict[str, HeadName] = {
     "words": "words", "regions": "region_features", "region_classes": "region_classes", "matching": "matching",
@@ -82,6 +82,14 @@ class FusionPretraining(Task):
             raise UserError("`task.weights.alignment`: it reads the pairs of `matching`; give that a weight too")
         return found
 
+    def build(self) -> None:
+        """A language model guesses words alone."""
+        for term in self.weights:
+            if term != "words" and self.student.sees == "nothing":
+                raise UserError(
+                    f"`task.weights.{term}`: '{self.student.name}' sees no picture; set `task.weights` to {{words: 1}}"
+                )
+
     def prepare(self, data: Mixture) -> None:
         """Put the heads on that are missing, or don't fit."""
         for term in (term for term in self.weights if term in HEADS):
@@ -98,14 +106,16 @@ class FusionPretraining(Task):
         """Texts plain, masked and exchanged, and regions."""
         options = self.settings
         reads, limit = options.reads, options.max_tokens
-        pictures = "matching" in self.weights and options.negatives == "picture"
-        found: dict[str, Field] = {
-            "regions": DrawnRegions(data, region_width(self.student), pictures, "region_classes" in self.weights),
-        }
-        if pictures or {"regions", "region_classes"} & set(self.weights):
-            found["plain"] = TrueTexts(self.student, reads, "plain", limit)
+        found: dict[str, Field] = {}
         if "words" in self.weights:
             found["masked"] = MaskedTexts(self.student, reads, "masked", limit, options.whole_words)
+        if self.student.sees == "nothing":
+            return found
+        pictures = "matching" in self.weights and options.negatives == "picture"
+        classes = "region_classes" in self.weights
+        found["regions"] = DrawnRegions(data, self.student.region_width, pictures, classes)
+        if pictures or {"regions", "region_classes"} & set(self.weights):
+            found["plain"] = TrueTexts(self.student, reads, "plain", limit)
         if "matching" in self.weights and not pictures:
             found["matched"] = ExchangedTexts(self.student, reads, "matched", limit, options.exchange)
         return found
@@ -139,8 +149,8 @@ class FusionPretraining(Task):
         found = {}
         if "words" in self.weights:
             found["words"] = (batch["masked/wanted"] >= 0).sum(dim=1).float()
-        hidden = batch["hidden_regions"].sum(dim=1).float()
-        found |= {term: hidden for term in ("regions", "region_classes") if term in self.weights}
+        for term in (term for term in ("regions", "region_classes") if term in self.weights):
+            found[term] = batch["hidden_regions"].sum(dim=1).float()
         if "can_differ" in batch:
             found |= {term: batch["can_differ"].float() for term in ("matching", "alignment") if term in self.weights}
         return found
