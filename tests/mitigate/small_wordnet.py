@@ -10,7 +10,7 @@ LETTERS = {"noun": "n", "verb": "v", "adj": "a", "adv": "r"}
 
 
 class Sense(NamedTuple):
-    """A synset: its name here, words as written in the data, whether its first word is seen in tagged texts, pointers."""
+    """A synset: its name here, words as the data writes them, pointers, and how often it is seen in tagged texts."""
 
     name: str
     words: tuple[str, ...]
@@ -42,6 +42,7 @@ SENSES: dict[str, list[Sense]] = {
         Sense("travel", ("travel",), ()),
         Sense("pick_up", ("pick_up", "lift_out"), (("@", "take"),)),
         Sense("take", ("take",), ()),
+        Sense("pick", ("pick",), ()),
         Sense("hold", ("hold", "take_hold"), ()),
         Sense("jump", ("leap", "jump"), ()),
     ],
@@ -58,8 +59,10 @@ SENSES: dict[str, list[Sense]] = {
 }
 EXCEPTIONS = {
     "noun": {"geese": "goose"},
-    "verb": {"ran": "run", "running": "run", "leapt": "leap", "took": "take", "taken": "take", "went": "go", "gone": "go",
-             "held": "hold"},
+    "verb": {
+        "ran": "run", "running": "run", "leapt": "leap", "took": "take", "taken": "take", "went": "go", "gone": "go",
+        "held": "hold",
+    },
     "adj": {"better": "good", "best": "good", "worse": "bad", "worst": "bad"},
     "adv": {},
 }  # fmt: skip

@@ -73,7 +73,7 @@ def _one(lemma: str, form: Form, part: PartOfSpeech, wordnet: WordNet) -> str:
 
 def _compared(lemma: str, form: Form, known: tuple[str, ...]) -> str:
     ending = "er" if form == "comparative" else "est"
-    found = next((one for one in known if one.endswith(ending[-1])), None)
+    found = next((one for one in known if one.endswith("st") == (form == "superlative")), None)
     if found is not None:
         return found
     syllables = sum(a in _VOWELS and b not in _VOWELS for a, b in zip(lemma, f"{lemma[1:]}.", strict=True))
