@@ -13,6 +13,14 @@ from clipdistill.recipe import Recipe, RegionSpec
 ANNOTATIONS = "annotations"
 
 
+def sees_regions(recipe: Recipe, model: Any) -> bool:
+    """Whether a training has regions: a recipe's are left alone by a student that sees none of them.
+
+    So the same recipe with another student, such as a language model, is a control.
+    """
+    return recipe.regions is not None and getattr(model, "sees", "regions") == "regions"
+
+
 def region_spec(recipe: Recipe) -> RegionSpec:
     """The recipe's regions; UserError when it has none."""
     if recipe.regions is None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from clipdistill.errors import UserError, explain, nearest
 
-Architecture = Literal["uniter", "vl_bert"]
+Architecture = Literal["uniter", "vl_bert", "bert"]
 Attention = Literal["eager", "sdpa"]
 HeadName = Literal["vcr", "snli_ve", "vqa", "words", "region_features", "region_classes", "matching"]
 SHIPPED_WORDPIECE = "clipdistill:petri_wordpiece"
@@ -19,7 +19,11 @@ TAG_WORDS = 81
 
 
 class FusionConfig(BaseModel):
-    """What decides the shapes of a fusion model and how it starts. VILLA has UNITER's."""
+    """What decides the shapes of a fusion model and how it starts. VILLA has UNITER's.
+
+    `bert` is a language model: it sees no picture, and is the control for what pictures give. Its heads are UNITER's,
+    its token types BERT's own two.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -78,6 +82,7 @@ _UNITER = {"architecture": "uniter", "vocabulary": 28996, "lower_case": False, "
 _UNITER_LARGE = {**_UNITER, **_LARGE, "tokenizer": "bert-large-cased"}
 _VL_BERT = {"architecture": "vl_bert", "vocabulary": 30522, "types": 3, "tokenizer": "bert-base-uncased"}
 _VL_BERT_LARGE = {**_VL_BERT, **_LARGE, "tokenizer": "bert-large-uncased"}
+_BERT = {**_UNITER, "architecture": "bert", "heads": {"words": 0}}
 _PRETRAINING = {"heads": {"words": 0, "region_features": 0, "region_classes": 1601, "matching": 2}}
 _VCR = {"vocabulary": 28996 + TAG_WORDS, "types": 4, "heads": {"vcr": 2}}
 # Wide enough to learn, small enough for two cores; `vocabulary` is that of the shipped words.
@@ -101,9 +106,12 @@ NAMED: dict[str, dict[str, Any]] = {
     "vl-bert-large-vcr": {**_VL_BERT_LARGE, "heads": {"vcr": 1, "region_classes": 81}},
     "vl-bert-base-vqa": {**_VL_BERT, "heads": {"vqa": 3129}},
     "vl-bert-large-vqa": {**_VL_BERT_LARGE, "heads": {"vqa": 3129}},
+    "bert-base": _BERT,
+    "bert-large": {**_BERT, **_LARGE, "tokenizer": "bert-large-cased"},
     "petri-uniter": {**_PETRI, "architecture": "uniter", "types": 4},
     "petri-uniter-tags": {**_PETRI, "architecture": "uniter", "types": 4, "tags": True, "visual_scale": 0.02},
     "petri-vl-bert": {**_PETRI, "architecture": "vl_bert", "types": 3, "coordinates": 16, "visual_scale": 0.02},
+    "petri-bert": {**_PETRI, "architecture": "bert"},
 }
 """Configurations by name: what differs from FusionConfig's defaults. VILLA's checkpoints fit UNITER's."""
 

@@ -23,7 +23,7 @@ def create_fusion(
     *,
     device: str | torch.device = "cpu",
     attention: Attention = "sdpa",
-    tokenizer: bool = True,
+    tokenizer: bool | Path = True,
     **changes: Any,
 ) -> FusionModel:
     """Make a fusion model with random weights, in evaluation mode.
@@ -32,6 +32,7 @@ def create_fusion(
         config: a name of `NAMED`, the fields of FusionConfig, or one.
         seed: makes the weights a function of this number and leaves torch's random state untouched; None draws from it.
         tokenizer: False where only numbers will be fed; the released models' vocabularies may not be on this machine.
+            A folder: the one whose files lie there.
         changes: fields to change, such as `region_width=256` or `heads={"vqa": 10}`.
 
     Raises:
@@ -39,7 +40,7 @@ def create_fusion(
     """
     sizes = fusion_config(config, **changes)
     name = config if isinstance(config, str) else sizes.architecture
-    words = open_tokenizer(sizes) if tokenizer else None
+    words = open_tokenizer(sizes, tokenizer if isinstance(tokenizer, Path) else None) if tokenizer else None
     with torch.random.fork_rng(devices=[]) if seed is not None else nullcontext():
         if seed is not None:
             torch.manual_seed(seed)

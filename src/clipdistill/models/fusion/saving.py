@@ -17,7 +17,8 @@ from clipdistill.models.fusion.config import NAMED, fusion_config
 from clipdistill.models.fusion.creating import create_fusion, open_tokenizer
 from clipdistill.models.fusion.filling import fill
 from clipdistill.models.fusion.model import FusionModel
-from clipdistill.models.fusion.released import from_released, read_released, released_config
+from clipdistill.models.fusion.released import from_released, read_released, released_config, rows
+from clipdistill.models.hub import hub_folder
 from clipdistill.models.loading import load_model
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -78,7 +79,8 @@ def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: i
     Args:
         name: a folder that `save_fusion` wrote, or a RUN; a checkpoint file of the authors of UNITER, VILLA or VL-BERT,
             whose shapes and heads it has; `NAME:FILE`, a configuration of `NAMED` filled from such a file, for example
-            `uniter-base-vcr:/path/uniter-base.pt`.
+            `uniter-base-vcr:/path/uniter-base.pt`; `bert-base:` also with a folder in transformers' layout or the name
+            of one on the hub, whose vocabulary it takes.
         seed: of what the file doesn't hold, such as the heads of the task to come.
 
     Raises:
@@ -94,6 +96,8 @@ def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: i
         raise UserError(f"model '{text}': a name alone has random weights; add a checkpoint: {text}:/path/FILE.pt")
     if known not in NAMED and not Path(name).is_file():
         raise UserError(f"{text}: holds no fusion model; give the folder of one, a checkpoint, or NAME:FILE")
+    if checkpoint is not None and NAMED[known]["architecture"] == "bert" and Path(checkpoint).suffix not in CHECKPOINTS:
+        return _bert(known, checkpoint, seed).to(device)
     file = Path(checkpoint or text)
     found = from_released(read_released(file), str(file))
     config = fusion_config(known) if checkpoint else released_config(found, str(file))
@@ -101,6 +105,24 @@ def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: i
     model.name = known if checkpoint else file.stem
     fill(model, found, str(file))
     return model.to(device)
+
+
+def _bert(known: str, where: str, seed: int) -> FusionModel:
+    """A BERT from a folder as transformers writes it, with the words of that folder; a name means one on the hub."""
+    folder = Path(where) if Path(where).is_dir() else hub_folder(where)
+    files = [folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).is_file()]
+    if not files:
+        raise UserError(f"{folder}: holds neither model.safetensors nor pytorch_model.bin; give a BERT's folder")
+    found = from_released(read_released(files[0]), str(files[0]))
+    try:
+        lower = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("do_lower_case", True)
+    except (OSError, ValueError):
+        lower = NAMED[known].get("lower_case", True)
+    config = fusion_config(known, vocabulary=rows(found.state, "embeddings.words.weight"), lower_case=bool(lower))
+    model = create_fusion(config, seed, tokenizer=folder)
+    model.name = known
+    fill(model, found, str(files[0]))
+    return model
 
 
 def _from_folder(folder: Path) -> FusionBase:
