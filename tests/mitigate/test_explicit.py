@@ -67,7 +67,9 @@ def test_what_stays(em: Explicit, question: str, option: str) -> None:
 
 def test_what_has_no_other_word_stays_and_is_counted(em: Explicit) -> None:
     assert rewritten(em, "Is a fox or travel here ?", "a fox , travel .") == "a fox , travel ."
-    assert rewritten(em, "Is a dog , canine , canid or animal here ?", "the dog .") == "the dog ."  # two steps up, no more
+    assert (
+        rewritten(em, "Is a dog , canine , canid or animal here ?", "the dog .") == "the dog ."
+    )  # two steps up, no more
     assert dict(em.unreplaced) == {"fox": 1, "travel": 1, "dog": 1}
     assert rewritten(em, "Is it a hand ?", "a hand .") == "a fist ."  # words that name each other end
 
