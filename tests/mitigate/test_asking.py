@@ -1,4 +1,4 @@
-"""Fusion models on a VCR file: probabilities, and the loss of each option with a token masked, against files by hand."""
+"""Fusion models on a VCR file: probabilities, and losses with a token masked, against files masked by hand."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ def test_losses_are_those_of_a_file_that_was_masked_by_hand(name: str, file: Pat
                 for option, given in enumerate(losses):
                     if place < len(given):
                         right = option == item[f"{what}_label"]
-                        wanted = float(softplus(-logits[option] if right else logits[option]))
+                        pair = logits[option].tolist()
+                        logit = torch.tensor(pair[1] - pair[0] if len(pair) == 2 else pair[0])
+                        wanted = float(softplus(-logit if right else logit))
                         assert given[place] == pytest.approx(wanted, abs=2e-5), (what, option, place)
 
 
@@ -87,7 +89,7 @@ def scores_of(asked: Asked, reads: Any) -> torch.Tensor:
     pairs = Pairs(Job(asked.model, CPU, 8, regions=asked.regions_of), asked.source, None, "vcr", reads)
     with torch.no_grad():
         (batch,) = pairs.batches()
-        found: torch.Tensor = pairs.model.option_scores(pairs.scores(batch, reads))
+        found: torch.Tensor = pairs.scores(batch, reads)
     return found
 
 

@@ -104,15 +104,14 @@ def test_a_file_elsewhere_finds_its_pictures_by_a_link(file: Path, tmp_path: Pat
 
 def test_a_written_file_is_measured_by_the_suite(file: Path, tmp_path: Path) -> None:
     KINDS["fusion"].save(create_fusion("petri-bert", 0, heads={"vcr": 1}), tmp_path / "model")
-    adversarial = command("mitigate", file, "--kind", "sm-adversarial", "--out", file.parent, "--by", tmp_path / "model",
-                          "--mask", "keep-1", "--wrong-only")  # fmt: skip
+    by = ["--out", file.parent, "--by", tmp_path / "model"]
+    adversarial = command("mitigate", file, "--kind", "sm-adversarial", *by, "--mask", "keep-1", "--wrong-only")
     assert "sm-adversarial: 3 questions kept" in adversarial
-    command("mitigate", file, "--kind", "im", "--out", file.parent, "--by", tmp_path / "model", "--confidence", "0.999")
+    command("mitigate", file, "--kind", "im", *by, "--confidence", "0.999")
     for name, count in (("val-sm-adversarial-keep-1", 3), ("val-im", 3)):
-        found = tmp_path / "found.json"
-        command("evaluate", tmp_path / "model", "--suite", "vcr", "--data", f"vcr:{file.parent}@{name}", "--json", found,
-                "--workers", 0)  # fmt: skip
-        (result,) = json.loads(found.read_text())["results"]
+        found = ["--json", tmp_path / "found.json", "--workers", 0]
+        command("evaluate", tmp_path / "model", "--suite", "vcr", "--data", f"vcr:{file.parent}@{name}", *found)
+        (result,) = json.loads((tmp_path / "found.json").read_text())["results"]
         assert (result["data"], result["n"]) == (f"vcr_{name}", count)
 
 

@@ -88,7 +88,7 @@ def answered(asked: Asked) -> Predictions:
 def token_losses(asked: Asked, records: Mapping[str, Record]) -> Iterator[dict[str, Any]]:
     """Lines of a score file: each token of each option is masked in turn, and the option's loss is taken.
 
-    The loss of an option is that of a sigmoid: of being right for the right one, of being wrong for the others. A word
+    The loss of an option is that of a sigmoid (`right_logits`): the right one should be right, the others wrong. A word
     becomes one mask, of however many pieces it is; a masked tag names no region. Rationales are read with the right
     answer. Questions without labels, or whose picture can't be read, have no line.
 
@@ -126,13 +126,21 @@ def _batch_losses(
             for sample in samples
         ]
         texts = {key: value.to(pairs.job.device) for key, value in field.collate(rows).items()}
-        scores: Tensor = pairs.model.option_scores(pairs.scores({**batch, **texts}, reads)).reshape(-1, 4)
-        for one, counts, options in zip(known, tokens, scores.double().cpu(), strict=True):
+        logits = right_logits(pairs.scores({**batch, **texts}, reads)).reshape(-1, 4)
+        for one, counts, options in zip(known, tokens, logits.double().cpu(), strict=True):
             for option, count in enumerate(counts):
                 if place < count:
                     right = option == records[one][label]
                     found[one][option].append(float(softplus(-options[option] if right else options[option])))
     return found
+
+
+def right_logits(scores: Tensor) -> Tensor:
+    """The logit of being right, [N], of what the head says, [N, 1]; of [N, 2] that of right against wrong.
+
+    It is what models are trained by; UNITER ranks options by its "right" number alone (`option_scores`).
+    """
+    return scores[:, 0] if scores.shape[1] == 1 else scores[:, 1] - scores[:, 0]
 
 
 def _masked(sample: Sample, record: Record, name: str, place: int) -> Sample:
