@@ -43,6 +43,7 @@ SENSES: dict[str, list[Sense]] = {
         Sense("pick_up", ("pick_up", "lift_out"), (("@", "take"),)),
         Sense("take", ("take",), ()),
         Sense("pick", ("pick",), ()),
+        Sense("dog", ("dog",), (("@", "take"),), 0),
         Sense("hold", ("hold", "take_hold"), ()),
         Sense("jump", ("leap", "jump"), ()),
     ],

@@ -43,6 +43,9 @@ def rewritten(em: Explicit, question: str, option: str, **more: object) -> str:
         ("Who picks up a dog ?", "[0] picked up [1] .", "[0] lifted out [1] ."),
         ("Is a red dog here ?", "a red dog .", "a reddish canine ."),  # red_dog is in WordNet, and in no tagged text
         ("Does it run ?", "a run .", "an entity ."),  # behind an article it is the noun
+        ("Is a dog here ?", "to dogs .", "to canines ."),  # seen more often as a noun
+        ("Is a dog here ?", "it will dog [0] .", "it will take [0] ."),
+        ("Is a dog here ?", "he dogs [0] .", "he takes [0] ."),
         ("Is he quickly here ?", "quickly .", "rapidly ."),
     ],
 )

@@ -33,9 +33,8 @@ LIST = "answer_choices"
 _DETERMINERS = frozenset(
     "a an the this that these those his her its their my your our some any no two three four".split()
 )
-_BEFORE_VERBS = frozenset(
-    "to will would shall should can could may might must do does did not n't he she they i we you it who".split()
-)
+_MODALS = frozenset("will would shall should can could may might must do does did".split())
+_SUBJECTS = frozenset("he she they i we you it who".split())
 
 
 class Reading(NamedTuple):
@@ -142,8 +141,8 @@ class Explicit:
         """The lemma and part of speech of a word, by its neighbours and then by WordNet's counts.
 
         In turn: an adjective in front of a noun or "one"; a noun behind an article, possessive, number or adjective; a
-        verb behind "to", a pronoun, a modal, and in -ing or -ed behind an auxiliary; else what has most senses seen in
-        WordNet's tagged texts. A word that WordNet doesn't have is a noun, and won't be replaced.
+        verb behind a pronoun, as it is behind a modal or do, and in -ing or -ed behind an auxiliary; else what has most
+        senses seen in WordNet's tagged texts. A word that WordNet doesn't have is a noun, and won't be replaced.
         """
         found = {part: lemmas[0] for part in PARTS if (lemmas := self.wordnet.lemmas(word, part))}
         if not found:
@@ -158,7 +157,9 @@ class Explicit:
         described = not bent and is_content(ahead) and bool(self.wordnet.lemmas(ahead, "adj"))
         if "noun" in found and (ahead in _DETERMINERS or described) and not noun_follows:
             return Reading(found["noun"], "noun")
-        if "verb" in found and (ahead in _BEFORE_VERBS or bent and ahead in AUXILIARIES):
+        plain = word.lower() == found.get("verb")
+        acts = ahead in _SUBJECTS or (plain and ahead in _MODALS) or (bent and ahead in AUXILIARIES)
+        if "verb" in found and acts:
             return Reading(found["verb"], "verb")
         part = max(found, key=lambda part: self._seen(found[part], part))
         return Reading(found[part], part)
