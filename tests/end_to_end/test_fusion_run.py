@@ -12,20 +12,14 @@ from conftest import Command
 
 from clipdistill.engine.trainer import Trainer
 from clipdistill.kinds import kind_of, open_trained
+from clipdistill.models import load_model
 from clipdistill.petri import write_world
 from clipdistill.recipe_files import load_recipe
 
 RECIPES = (
-    "uniter_vcr",
-    "uniter_snli_ve",
-    "uniter_vqa",
-    "vl_bert_vcr",
-    "villa_vcr",
-    "uniter_vcr_adapted",
-    "bert_vcr",
-    "bert_snli_ve",
-    "bert_vqa",
-)
+    "uniter_vcr", "uniter_snli_ve", "uniter_vqa", "vl_bert_vcr", "villa_vcr", "uniter_vcr_adapted", "bert_vcr",
+    "bert_snli_ve", "bert_vqa", "clip_vil_vcr", "clip_vil_snli_ve", "clip_vil_vqa",
+)  # fmt: skip
 CLOCK = ("seconds", "samples_per_second", "mfu", "peak_memory_mb")
 
 
@@ -82,8 +76,9 @@ def test_a_recipe_trains_resumes_to_the_same_bits_and_exports(
     assert not (stopped / "student").exists()
     said = command("train", f"petri/vl/{name}", *settings(name, folder), "--out", stopped, "--resume")
     assert said.code == 0, said.err[-2000:]
-    weights = [(run / "student" / "model.safetensors").read_bytes() for run in (calm, stopped)]
-    assert weights[0] == weights[1] and numbers(calm) == numbers(stopped)
+    for file in (file.relative_to(calm) for file in (calm / "student").rglob("*.safetensors")):
+        assert (calm / file).read_bytes() == (stopped / file).read_bytes(), file
+    assert numbers(calm) == numbers(stopped)
     terms = {"loss/task", "loss/divergence"} if name == "villa_vcr" else {"loss/task"}
     assert {key for key in numbers(calm)[0] if key.startswith("loss/")} == terms
 
@@ -94,6 +89,7 @@ def test_a_recipe_trains_resumes_to_the_same_bits_and_exports(
         .removeprefix("uniter_")
         .removeprefix("villa_")
         .removeprefix("bert_")
+        .removeprefix("clip_vil_")
     )
     pretraining = ["words", "region_features", "matching"] if name.endswith("adapted") else []
     assert kind_of(student).name == "fusion" and list(student.heads) == [*pretraining, head]
@@ -103,7 +99,11 @@ def test_a_recipe_trains_resumes_to_the_same_bits_and_exports(
     first = torch.load(calm / "checkpoints" / "step-00000002.pt", weights_only=True)["task"]
     final = student.state_dict()
     assert any(not torch.equal(first[f"student.{key}"], value) for key, value in final.items() if "heads" in key)
-    assert (calm / "regions.png").is_file() == (not name.startswith("bert"))
+    assert (calm / "regions.png").is_file() == (not name.startswith(("bert", "clip_vil")))
+    if name.startswith("clip_vil"):
+        tower, before = load_model(calm / "student" / "clip"), load_model("petri-teacher-small")
+        assert not torch.equal(tower.clip.visual.conv1.weight, before.clip.visual.conv1.weight)
+        assert torch.equal(tower.clip.token_embedding.weight, before.clip.token_embedding.weight)
 
 
 def test_what_cannot_work_is_said_before_the_training(command: Command, folder: Path, tmp_path: Path) -> None:

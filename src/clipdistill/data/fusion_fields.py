@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from clipdistill.data.fields import TOKEN_ROWS, Draw, Field, Regions
+from clipdistill.data.fields import TOKEN_ROWS, Draw, Field, Picture, Regions
+from clipdistill.data.grid_fields import GridObjects
 from clipdistill.data.question_fields import tagged
 from clipdistill.data.sample import Sample
 from clipdistill.data.tagged_text import TaggedText
@@ -39,7 +40,7 @@ _VL_BERT: dict[str, Layout] = {
     "caption": _UNITER["caption"],
 }
 _BERT: dict[str, Layout] = {**_VL_BERT, "question": _UNITER["question"]}
-LAYOUTS = {"uniter": _UNITER, "vl_bert": _VL_BERT, "bert": _BERT}
+LAYOUTS = {"uniter": _UNITER, "vl_bert": _VL_BERT, "bert": _BERT, "clip_vil": _UNITER}
 """Architecture -> what is read -> the sequence: marks and texts, each with its token type, as the authors have it."""
 OPTIONS = {"answers": 4, "rationales": 4, "rationales_of_each": 16, "question": 0, "hypothesis": 0, "caption": 0}
 """Texts a sample; 0 = one, without an axis for it."""
@@ -245,6 +246,9 @@ def picture_fields(model: Any, data: Any) -> dict[str, Field]:
     """
     if model.sees == "nothing":
         return {}
+    if model.sees == "pixels":
+        picture = Picture.of(model.preprocess)
+        return {"image/student": picture, "object_regions": GridObjects(picture.view, model.grid)}
     return {"regions": FusionRegions(data, model.region_width)}
 
 

@@ -112,9 +112,10 @@ class MaskedTexts(TrueTexts):
 class ExchangedTexts(TrueTexts):
     """`TrueTexts` that say something else of the picture half of the times, by exchanged words (`exchanged_words`).
 
-    Adds `is_own` int64 [B], 1 = as it was, and `can_differ` bool [B]: whether the text has words to exchange; one that
-    has none stays as it is and says nothing of matching. Of a question with its answer (and reason) the last text is
-    changed, so that what is asked stays. Tags keep their place.
+    Adds `is_own` int64 [B], 1 = as it was, `can_differ` bool [B]: whether the text has words to exchange; one that has
+    none stays as it is and says nothing of matching; and `NAME/exchanged` int64 [B, L], 1 = a token of an exchanged
+    word, 0 = another word, -1 = a mark or padding. Of a question with its answer (and reason) the last text is changed,
+    so that what is asked stays. Tags keep their place.
 
     Args:
         classes: words, each of which may become another of its class; none = two words of a kind change places.
@@ -128,6 +129,7 @@ class ExchangedTexts(TrueTexts):
     ) -> None:
         super().__init__(model, reads, name, max_tokens)
         self.classes = classes
+        self._marks = frozenset(self.tokenizer.all_special_ids)
 
     def __eq__(self, other: object) -> bool:
         return super().__eq__(other) and isinstance(other, ExchangedTexts) and self.classes == other.classes
@@ -149,22 +151,31 @@ class ExchangedTexts(TrueTexts):
             "`task.exchange`"
         )
 
-    def row(self, sample: Sample, draw: Draw) -> tuple[Coded, int, bool]:
-        """A text's tokens, whether it is as it was, and whether it could be another."""
+    def row(self, sample: Sample, draw: Draw) -> tuple[Coded, list[int], int, bool]:
+        """A text's tokens, which are exchanged, whether it is as it was, and whether it could be another."""
         texts, dice = self.drawn(sample, draw), _dice(draw, "exchanged", sample)
         own, last = dice.random() < 0.5, list(texts)[-1]
         other = exchanged(texts[last], self.classes, dice)
-        if other is None:
-            return self._coded(texts), 1, False
-        return self._coded(texts if own else {**texts, last: other}), int(own), True
+        found, changed = texts, dict.fromkeys(texts, TaggedText(""))
+        if other is not None and not own:
+            found = {**texts, last: other.text}
+            changed[last] = TaggedText(other.text.text, other.words)
+        marked = {name: TaggedText(text.text, changed[name].tags) for name, text in found.items()}
+        coded, (ids, _, exchanged_ones) = self._coded(found), self._coded(marked)
+        flags = [-1 if number in self._marks else int(tag >= 0) for number, tag in zip(ids, exchanged_ones, strict=True)]
+        return coded, flags, int(own or other is None), other is not None
 
     def collate(self, rows: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Padded to the longest."""
+        found = super().collate([coded for coded, *_ in rows])
+        flags = torch.full_like(found[f"{self.name}/ids"], -1)
+        for place, (_, row, _, _) in enumerate(rows):
+            flags[place, : len(row)] = torch.tensor(row)
         return {
-            **super().collate([coded for coded, _, _ in rows]),
-            "is_own": torch.tensor([own for _, own, _ in rows]),
-            "can_differ": torch.tensor([can for _, _, can in rows]),
-        }
+            **found, f"{self.name}/exchanged": flags,
+            "is_own": torch.tensor([own for *_, own, _ in rows]),
+            "can_differ": torch.tensor([can for *_, can in rows]),
+        }  # fmt: skip
 
 
 class DrawnRegions(FusionRegions):

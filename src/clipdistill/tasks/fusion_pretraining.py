@@ -24,6 +24,7 @@ from clipdistill.tasks.fusion import SEEDS
 
 HEADS: dict[str, HeadName] = {
     "words": "words", "regions": "region_features", "region_classes": "region_classes", "matching": "matching",
+    "exchanged": "exchanged",
 }  # fmt: skip
 """Term -> the head that it trains."""
 
@@ -66,12 +67,14 @@ class FusionPretraining(Task):
     from what the detector says the region is, summed over classes, the mean over masked regions. Of masked regions
     neither is shown, nor in the whole image, which is the mean of the others. `matching`: half of the pairs don't match
     (`negatives`). `alignment`: in the same pass, what it costs to transport the words onto the regions, less for pairs
-    that match and more for others; it needs `matching`, and UNITER weighs it with a tenth of that.
+    that match and more for others; it needs `matching`, and UNITER weighs it with a tenth of that. `exchanged` (ours,
+    after ELECTRA, 2020): with exchanged words, also in the pass of matching, whether each word is one of them; the mean
+    over words. It says where a pair doesn't match, which the pooled vector has to find out by itself.
     """
 
     METHOD = "fusion_pretraining"
     KIND = "fusion"
-    TERMS = {"words": 2.0, "regions": 1.0, "region_classes": 0.0, "matching": 1.0, "alignment": 0.0}
+    TERMS = {"words": 2.0, "regions": 1.0, "region_classes": 0.0, "matching": 1.0, "alignment": 0.0, "exchanged": 0.0}
     Options = FusionPretrainingOptions
 
     @classmethod
@@ -83,7 +86,9 @@ class FusionPretraining(Task):
         return found
 
     def build(self) -> None:
-        """A language model guesses words alone."""
+        """A language model guesses words alone; UserError for terms that the student or the options don't have."""
+        if "exchanged" in self.weights and self.settings.negatives != "exchanged":
+            raise UserError("`task.weights.exchanged`: no words are exchanged; set `task.negatives` to exchanged")
         for term in self.weights:
             if term != "words" and self.student.sees == "nothing":
                 raise UserError(
@@ -94,7 +99,7 @@ class FusionPretraining(Task):
         """Put the heads on that are missing, or don't fit."""
         for term in (term for term in self.weights if term in HEADS):
             name = HEADS[term]
-            outputs = 2 if term == "matching" else 0  # 0 = as many as the student's words or feature's channels
+            outputs = 2 if term in ("matching", "exchanged") else 0  # 0 = as many as the student's words or feature's channels
             if term == "region_classes":
                 outputs = 1 + len(data.regions.class_names)
             seed = int(torch.randint(SEEDS, (1,)))
@@ -111,12 +116,13 @@ class FusionPretraining(Task):
             found["masked"] = MaskedTexts(self.student, reads, "masked", limit, options.whole_words)
         if self.student.sees == "nothing":
             return found
-        pictures = "matching" in self.weights and options.negatives == "picture"
+        pairs = {"matching", "exchanged"} & set(self.weights)
+        pictures = bool(pairs) and options.negatives == "picture"
         classes = "region_classes" in self.weights
         found["regions"] = DrawnRegions(data, self.student.region_width, pictures, classes)
         if pictures or {"regions", "region_classes"} & set(self.weights):
             found["plain"] = TrueTexts(self.student, reads, "plain", limit)
-        if "matching" in self.weights and not pictures:
+        if pairs and not pictures:
             found["matched"] = ExchangedTexts(self.student, reads, "matched", limit, options.exchange)
         return found
 
@@ -131,7 +137,7 @@ class FusionPretraining(Task):
             found["words"] = self._words(batch)
         if {"regions", "region_classes"} & set(self.weights):
             found |= self._regions(batch)
-        if "matching" in self.weights:
+        if {"matching", "exchanged"} & set(self.weights):
             found |= self._matching(batch)
         return {term: found[term] for term in self.weights}
 
@@ -153,6 +159,8 @@ class FusionPretraining(Task):
             found[term] = batch["hidden_regions"].sum(dim=1).float()
         if "can_differ" in batch:
             found |= {term: batch["can_differ"].float() for term in ("matching", "alignment") if term in self.weights}
+        if "exchanged" in self.weights:
+            found["exchanged"] = (batch["matched/exchanged"] >= 0).sum(dim=1) * batch["can_differ"].float()
         return found
 
     def _words(self, batch: Batch) -> Tensor:
@@ -177,10 +185,17 @@ class FusionPretraining(Task):
         other = {name.removeprefix("other/"): value for name, value in batch.items() if name.startswith("other/")}
         inputs = fusion_inputs({**batch, **other}, "matched" if "matched/ids" in batch else "plain")
         output, own = self.student(inputs), batch["is_own"]
-        scores = self.student.scores("matching", output, inputs)
-        found = {"matching": cross_entropy(scores, own, reduction="none")}
+        found: Features = {}
+        if "matching" in self.weights:
+            scores = self.student.scores("matching", output, inputs)
+            found["matching"] = cross_entropy(scores, own, reduction="none")
         if "alignment" in self.weights:
             found["alignment"] = (2 * own - 1) * alignment(output, inputs)
+        if "exchanged" in self.weights:
+            other_words = batch["matched/exchanged"]
+            there = other_words >= 0
+            scores = self.student.scores("exchanged", output, inputs, there)
+            found["exchanged"] = mean_of_each(cross_entropy(scores, other_words[there], reduction="none"), there)
         return found
 
 

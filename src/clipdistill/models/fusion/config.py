@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from clipdistill.errors import UserError, explain, nearest
 
-Architecture = Literal["uniter", "vl_bert", "bert"]
+Architecture = Literal["uniter", "vl_bert", "bert", "clip_vil"]
 Attention = Literal["eager", "sdpa"]
-HeadName = Literal["vcr", "snli_ve", "vqa", "words", "region_features", "region_classes", "matching"]
+HeadName = Literal["vcr", "snli_ve", "vqa", "words", "region_features", "region_classes", "matching", "exchanged"]
 SHIPPED_WORDPIECE = "clipdistill:petri_wordpiece"
 """In a configuration: the WordPiece vocabulary of the petri world's words, which comes with the package."""
 TAG_WORDS = 81
@@ -24,7 +24,7 @@ class FusionConfig(BaseModel):
     """What decides the shapes of a fusion model and how it starts. VILLA has UNITER's.
 
     `bert` is a language model: it sees no picture, and is the control for what pictures give. Its heads are UNITER's,
-    its token types BERT's own two.
+    its token types BERT's own two. `clip_vil` is UNITER's over the grid of an image tower (`clip_vil.py`).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -54,8 +54,8 @@ class FusionConfig(BaseModel):
     released configurations, where training brings the pictures in; `spread` makes them as long as a word's embedding
     from the start."""
     tags: bool = False
-    """UNITER: a word that points to a region carries the region's projected feature, through a LayerNorm of its own.
-    Ours: the authors' words carry nothing. VL-BERT's always do."""
+    """UNITER, CLIP-ViL: a word that points to a region carries the region's projected feature, through a LayerNorm of
+    its own. Ours: the authors' words carry nothing. VL-BERT's always do."""
     untagged: Literal["whole_image", "nothing"] = "whole_image"
     """VL-BERT: the visual feature of words that point to no region; `whole_image` is the authors'."""
     heads: dict[HeadName, int] = {}
@@ -117,6 +117,14 @@ NAMED: dict[str, dict[str, Any]] = {
     "petri-bert": {**_PETRI, "architecture": "bert"},
 }
 """Configurations by name: what differs from FusionConfig's defaults. VILLA's checkpoints fit UNITER's."""
+
+_CLIP_VIL = {**_UNITER, "architecture": "clip_vil", "types": 4, "tags": True, "visual_scale": 0.02}
+CLIP_VIL: dict[str, dict[str, Any]] = {
+    "clip-vil-base": _CLIP_VIL,
+    "clip-vil-large": {**_CLIP_VIL, **_LARGE, "tokenizer": "bert-large-cased"},
+    "petri-clip-vil": {**_PETRI, "architecture": "clip_vil", "types": 4, "tags": True, "visual_scale": 0.02},
+}
+"""Those that stand on a CLIP's image tower: a recipe writes `clip-vil-base:MODEL`, MODEL being any name of a CLIP."""
 
 
 def is_config(name: str) -> bool:

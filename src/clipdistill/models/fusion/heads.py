@@ -69,6 +69,8 @@ def make_head(name: HeadName, outputs: int, config: FusionConfig) -> Head:
         return Head(width, outputs, between=width, norm=uniter, reads="objects")
     if name == "matching":
         return Head(width, 2)
+    if name == "exchanged":
+        return Head(width, 2, between=width, reads="text")
     if uniter:
         return Head(width, outputs, between=2 * width, activation="relu" if name == "vcr" else "gelu")
     if name == "vqa":
