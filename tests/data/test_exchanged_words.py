@@ -33,7 +33,7 @@ def test_edits_move_tags() -> None:
 def test_words_become_others_of_their_class() -> None:
     text = TaggedText("A red star left of a blue heart, reddish", (Tag(6, 10, 3), Tag(26, 31, 0)))
     seen = set()
-    for seed in range(300):
+    for seed in range(2000):
         changed = exchanged(text, COLOURS + SIDES, dice(seed))
         assert changed is not None
         found = changed.text

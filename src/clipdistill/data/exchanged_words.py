@@ -17,6 +17,8 @@ from clipdistill.data.hard_negatives import pairs_of_a_kind
 from clipdistill.data.tagged_text import Edit, Tag, TaggedText, edited
 
 Classes = tuple[tuple[str, ...], ...]
+SHARE = 0.3
+"""Of the words of classes that are exchanged: few, so that colours alone don't tell what doesn't match."""
 
 
 class Exchanged(NamedTuple):
@@ -32,8 +34,8 @@ _ARTICLE = re.compile(r"\b(an?)(\s+)$", re.IGNORECASE)
 def exchanged(text: TaggedText, classes: Classes, dice: np.random.Generator) -> Exchanged | None:
     """`text` with words exchanged, and which they are; None where there is nothing to exchange.
 
-    With `classes`: each word (or words, such as "left of") of a class becomes, half of the times, another of the class;
-    one at least does. Of two that begin at the same place the longer counts. Without any: two nouns, adjectives, verbs,
+    With `classes`: each word (or words, such as "left of") of a class becomes, three times of ten, another of it; one
+    at least does. Of two that begin at the same place the longer counts. Without any: two nouns, adjectives, verbs,
     adverbs or noun phrases of the text change places, as in hard negatives (`hard_negatives.pairs_of_a_kind`). "a" and
     "an" follow. That the text is then false of the picture isn't checked.
     """
@@ -51,7 +53,7 @@ def _replaced(text: str, classes: Classes, dice: np.random.Generator) -> list[Ed
     if not found:
         return []
     lots = dice.random(len(found))
-    chosen = [one for one, lot in zip(found, lots, strict=True) if lot < 0.5] or [found[int(np.argmin(lots))]]
+    chosen = [one for one, lot in zip(found, lots, strict=True) if lot < SHARE] or [found[int(np.argmin(lots))]]
     edits = []
     for one in chosen:
         said = one.group().lower()

@@ -67,20 +67,22 @@ class MaskedTexts(TrueTexts):
     Of the chosen words 80 % become [MASK], 10 % another word, 10 % stay, as in BERT. Marks aren't chosen.
 
     Args:
-        whole_words: choose words and not their pieces, as VL-BERT does.
+        whole_words: choose words and not their pieces, as VL-BERT does. share: of words that are chosen.
     """
 
     def __init__(
-        self, model: Any, reads: TrueText, name: str, max_tokens: int | None = None, whole_words: bool = False
-    ) -> None:
+        self, model: Any, reads: TrueText, name: str, max_tokens: int | None = None, whole_words: bool = False,
+        share: float = SHARE,
+    ) -> None:  # fmt: skip
         super().__init__(model, reads, name, max_tokens)
-        self.whole_words = whole_words
+        self.whole_words, self.share = whole_words, share
+        self._how = whole_words, share
         # Asked of the tokenizer once: each of these takes it longer than a text.
         self._marks = frozenset(self.tokenizer.all_special_ids)
         self._others = int(self.tokenizer.convert_tokens_to_ids("!")), len(self.tokenizer)
 
     def __eq__(self, other: object) -> bool:
-        return super().__eq__(other) and isinstance(other, MaskedTexts) and self.whole_words == other.whole_words
+        return super().__eq__(other) and isinstance(other, MaskedTexts) and self._how == other._how
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -92,7 +94,7 @@ class MaskedTexts(TrueTexts):
         if self.whole_words:
             words = _joined(words, [piece.startswith("##") for piece in self.tokenizer.convert_ids_to_tokens(ids)])
         wanted = [-1] * len(ids)
-        for place in (place for number in _chosen(dice, range(len(words))) for place in words[number]):
+        for place in (place for number in _chosen(dice, range(len(words)), self.share) for place in words[number]):
             wanted[place], lot = ids[place], dice.random()
             if lot < 0.8:
                 ids[place] = self.tokenizer.mask_token_id
@@ -162,7 +164,9 @@ class ExchangedTexts(TrueTexts):
             changed[last] = TaggedText(other.text.text, other.words)
         marked = {name: TaggedText(text.text, changed[name].tags) for name, text in found.items()}
         coded, (ids, _, exchanged_ones) = self._coded(found), self._coded(marked)
-        flags = [-1 if number in self._marks else int(tag >= 0) for number, tag in zip(ids, exchanged_ones, strict=True)]
+        flags = [
+            -1 if number in self._marks else int(tag >= 0) for number, tag in zip(ids, exchanged_ones, strict=True)
+        ]
         return coded, flags, int(own or other is None), other is not None
 
     def collate(self, rows: Sequence[Any]) -> dict[str, torch.Tensor]:
@@ -183,7 +187,7 @@ class DrawnRegions(FusionRegions):
 
     Adds `hidden_regions` bool [B, M], the masked ones; with `others`, of another picture of the data, or half of the
     times of the own one, `other/...`: what `FusionRegions` gives, no object shown, with `is_own` int64 [B], 1 = the own
-    picture; with `classes`, `region_classes` float32 [B, M, 1 + C], what each region is, background first.
+    picture; with `classes`, `region_classes` float32 [B, M, C], what each region is.
 
     Raises:
         UserError: with `classes`, regions without class names.
@@ -192,7 +196,7 @@ class DrawnRegions(FusionRegions):
     def __init__(self, data: Any, width: int | None = None, others: bool = True, classes: bool = False) -> None:
         super().__init__(data, width)
         self.others, self.classes = others, classes
-        if classes and not self.store.class_names:
+        if classes and not self.store.class_outputs:
             raise UserError(f"{self.store.path}: its regions have no class names; leave `region_classes` out")
 
     def row(self, sample: Sample, draw: Draw) -> Any:
@@ -230,10 +234,10 @@ def _dice(draw: Draw, what: str, sample: Sample) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(integer(2**63, draw.seed, "masking", what, draw.epoch, sample.id)))
 
 
-def _chosen(dice: np.random.Generator, places: Sequence[int]) -> list[int]:
+def _chosen(dice: np.random.Generator, places: Sequence[int], share: float = SHARE) -> list[int]:
     """About a share of `places`, and one at least."""
     lots = dice.random(len(places))
-    chosen = [place for place, lot in zip(places, lots, strict=True) if lot < SHARE]
+    chosen = [place for place, lot in zip(places, lots, strict=True) if lot < share]
     return chosen or [places[int(np.argmin(lots))]] if places else []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Value
@@ -18,9 +19,25 @@ from clipdistill.errors import UserError
 from clipdistill.models.fusion import FusionInputs, fusion_inputs
 from clipdistill.models.fusion.config import HeadName
 from clipdistill.objectives.adversarial import Reduce, adversarial_losses
+from clipdistill.stores.regions import DryRegions
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions, Trainable
 
 SEEDS = 2**31
+
+
+FITTED_ON = 2_000
+"""Pictures whose regions are looked at to standardise features."""
+
+
+def fit_features(student: Any, data: Mixture) -> None:
+    """Let a student that standardises region features see what those of its first training data are like."""
+    standard = getattr(getattr(student, "embeddings", None), "standard", None)
+    if standard is None or data.regions is None or isinstance(data.regions, DryRegions):
+        return
+    store = data.regions
+    rows = np.unique(store.rows(data.picture_ids))
+    found = store.lookup(rows[:: max(1, len(rows) // FITTED_ON)], int(store.meta["max_regions"]))
+    standard.fit(torch.as_tensor(found["features"][found["mask"]]))
 
 
 class Adversarial(BaseModel):
@@ -112,6 +129,7 @@ class FusionTask(Task):
         Raises:
             UserError: no source has labels, or they are others than this task's.
         """
+        fit_features(self.student, data)
         firsts = [data[positions.start] for positions, _ in data.layout() if len(positions)]
         if not any(self.labelled(sample) for sample in firsts):
             raise UserError(f"`data.train`: '{firsts[0].id}' has no label, nor has another source's first sample")

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field
+from clipdistill.data.fusion_fields import LAYOUTS
 from clipdistill.data.masked_fields import DrawnRegions, ExchangedTexts, MaskedTexts, TrueText, TrueTexts
 from clipdistill.errors import UserError
 from clipdistill.models.fusion import FusionInputs, FusionOutput, fusion_inputs
@@ -20,7 +21,7 @@ from clipdistill.models.fusion.config import HeadName
 from clipdistill.objectives.optimal_transport import transport_distance
 from clipdistill.objectives.soft_labels import class_divergence
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
-from clipdistill.tasks.fusion import SEEDS
+from clipdistill.tasks.fusion import SEEDS, fit_features
 
 HEADS: dict[str, HeadName] = {
     "words": "words", "regions": "region_features", "region_classes": "region_classes", "matching": "matching",
@@ -37,6 +38,8 @@ class FusionPretrainingOptions(TaskOptions):
     alone; a `hypothesis`; a `caption`."""
     max_tokens: int | None = Value(None, ge=8)
     """Longer texts are cut; none = as many as the model has positions for."""
+    masked: float = Value(0.15, gt=0, lt=1)
+    """Share of words that are masked; one of each text at least."""
     whole_words: bool = False
     """Mask words and not their pieces, as VL-BERT does."""
     negatives: Literal["picture", "exchanged"] = "picture"
@@ -94,14 +97,21 @@ class FusionPretraining(Task):
                 raise UserError(
                     f"`task.weights.{term}`: '{self.student.name}' sees no picture; set `task.weights` to {{words: 1}}"
                 )
+        config = self.student.config
+        said = {number for _, number in LAYOUTS[config.architecture][self.settings.reads]}
+        objects = {"uniter": {1}, "vl_bert": {2}}.get(config.architecture, set())
+        self._unused = sorted(set(range(config.types)) - said - objects)
 
     def prepare(self, data: Mixture) -> None:
         """Put the heads on that are missing, or don't fit."""
+        fit_features(self.student, data)
         for term in (term for term in self.weights if term in HEADS):
             name = HEADS[term]
-            outputs = 2 if term in ("matching", "exchanged") else 0  # 0 = as many as the student's words or feature's channels
+            outputs = (
+                2 if term in ("matching", "exchanged") else 0
+            )  # 0 = as many as the student's words or feature's channels
             if term == "region_classes":
-                outputs = 1 + len(data.regions.class_names)
+                outputs = data.regions.class_outputs
             seed = int(torch.randint(SEEDS, (1,)))
             there = self.student.config.heads.get(name)
             if there is None or outputs and there != outputs:
@@ -113,7 +123,7 @@ class FusionPretraining(Task):
         reads, limit = options.reads, options.max_tokens
         found: dict[str, Field] = {}
         if "words" in self.weights:
-            found["masked"] = MaskedTexts(self.student, reads, "masked", limit, options.whole_words)
+            found["masked"] = MaskedTexts(self.student, reads, "masked", limit, options.whole_words, options.masked)
         if self.student.sees == "nothing":
             return found
         pairs = {"matching", "exchanged"} & set(self.weights)
@@ -125,6 +135,12 @@ class FusionPretraining(Task):
         if pairs and not pictures:
             found["matched"] = ExchangedTexts(self.student, reads, "matched", limit, options.exchange)
         return found
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Token types that no text here has follow type 0, from which UNITER's authors start those of VCR."""
+        types = self.student.embeddings.types.weight
+        types[self._unused] = types[0].clone()
 
     def gathers(self, name: str) -> bool:
         """Nothing: each sample's loss is its own."""

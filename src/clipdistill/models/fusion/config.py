@@ -41,6 +41,9 @@ class FusionConfig(BaseModel):
     """Rows of the token types. UNITER: 0 text, 1 regions; for VCR also 2 answer, 3 rationale. VL-BERT: 3."""
     region_width: int = Field(2048, ge=1)
     """Numbers in a region's feature, as the detector gives them."""
+    standardised: bool = False
+    """Ours: features are centred and scaled, channel by channel, by what the first training data has. What a detector's
+    layers give lies around a common vector, which a small model takes long to learn to look past."""
     coordinates: int = Field(256, ge=1)
     """VL-BERT: sines (and as many cosines) for each of a box's four numbers."""
     visual_width: int | None = None
@@ -87,11 +90,14 @@ _VL_BERT_LARGE = {**_VL_BERT, **_LARGE, "tokenizer": "bert-large-uncased"}
 _BERT = {**_UNITER, "architecture": "bert", "heads": {"words": 0}}
 _PRETRAINING = {"heads": {"words": 0, "region_features": 0, "region_classes": 1601, "matching": 2}}
 _VCR = {"vocabulary": 28996 + TAG_WORDS, "types": 4, "heads": {"vcr": 2}}
-# Wide enough to learn, small enough for two cores; `vocabulary` is that of the shipped words. BERT's spread of 0.02 is
-# made for 768 channels: a twelfth of them need sqrt(12) times as much for layers of the same strength.
+# Wide enough to learn, small enough for two cores; `vocabulary` is that of the shipped words, `region_width` that of a
+# map of petri-teacher-small. BERT's spread of 0.02 is made for 768 channels: a twelfth of them need sqrt(12) times as
+# much for layers of the same strength. With BERT's dropout, 64 channels don't learn to hold a word against a region
+# (docs/results.md).
 _PETRI = {
     "vocabulary": 312, "width": 64, "layers": 2, "attention_heads": 4, "hidden": 256, "positions": 96,
-    "region_width": 128, "spread": 0.08,
+    "region_width": 256, "spread": 0.08, "dropout": 0.0, "attention_dropout": 0.0,
+    "standardised": True,
 }  # fmt: skip
 
 NAMED: dict[str, dict[str, Any]] = {

@@ -74,5 +74,5 @@ def make_head(name: HeadName, outputs: int, config: FusionConfig) -> Head:
     if uniter:
         return Head(width, outputs, between=2 * width, activation="relu" if name == "vcr" else "gelu")
     if name == "vqa":
-        return Head(width, outputs, between=width, dropout=0.1, reads="mask")
-    return Head(width, outputs, dropout=0.1)
+        return Head(width, outputs, between=width, dropout=config.dropout, reads="mask")
+    return Head(width, outputs, dropout=config.dropout)
