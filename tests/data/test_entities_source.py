@@ -76,7 +76,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     folder = written(tmp_path)
     with pytest.raises(UserError, match="its splits are train"):
         open_source({"format": "flickr30k_entities", "path": str(folder), "split": "val"})
-    with pytest.raises(UserError, match="`points` is phrase, head or name, not 'words'"):
+    with pytest.raises(UserError, match="`points` is one of phrase, head, name, nothing, not 'words'"):
         open_source({"format": "flickr30k_entities", "path": str(folder), "points": "words"})
     (folder / "train.txt").write_text("gone\n")
     with pytest.raises(UserError, match="no usable pictures in it"):

@@ -114,7 +114,7 @@ def test_what_cannot_work_is_said_before_the_training(command: Command, folder: 
     said = command(
         *asked, "regions.model=petri-teacher", "regions.features=crops", f"regions.store={tmp_path}/other"
     ).complaint()
-    assert "`regions`: its features have a width of 192, and `student.model` takes 256" in said
+    assert "`regions`: its features have a width of 192, and `student.model` takes 576" in said
     said = command(*asked, "student=uniter-base").complaint()
     assert "uniter-base" in said or "bert-base-cased" in said
     bare = [each for each in usual if not each.startswith("regions")]

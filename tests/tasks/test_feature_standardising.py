@@ -19,7 +19,7 @@ from clipdistill.tasks.fusion import fit_features
 
 
 def test_by_hand() -> None:
-    """Channels 1, 3 and 0, 0.02 and 7, 7 have means 2, 0.01, 7 and deviations 1, 0.01, 0; the median of these is 0.01."""
+    """Channels 1, 3 and 0, 0.02 and 7, 7 have deviations 1, 0.01 and 0; the median of these is 0.01."""
     layer = Standardised(3)
     seen = torch.tensor([[1.0, 0.0, 7.0], [3.0, 0.02, 7.0]])
     assert torch.equal(layer(seen), seen)

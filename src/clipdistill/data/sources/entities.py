@@ -24,7 +24,7 @@ GET = (
 )
 _MARK = re.compile(r"\[/EN#(\d+)((?:/[^\s\]/]+)+)\s+([^\]]*)\]")
 NOT_SHOWN = "notvisual"
-Points = Literal["phrase", "head", "name"]
+Points = Literal["phrase", "head", "name", "nothing"]
 
 
 def open_entities(
@@ -38,15 +38,16 @@ def open_entities(
     split: SPLIT.txt in the folder lists the pictures' ids. root: the folder of the pictures; by default
     flickr30k-images or images in the folder or beside it. points: which words of a phrase point to its box: all of
     them ("phrase"), the last one ("head"), or a name that is put before it ("name": "Casey, a man, sits"; the names
-    are those of VCR's persons, by the box's number, so that the texts point as VCR's do). Of a phrase with several
-    boxes the first counts.
+    are those of VCR's persons, by the box's number, so that the texts point as VCR's do), or none ("nothing": what is
+    meant has to be found). Of a phrase with several boxes the first counts.
 
     Raises:
         UserError: no such folder, split or picture folder, or nothing usable in it.
     """
     folder = existing(path, "folder", GET)
     if points not in get_args(Points):
-        raise UserError(f"data format 'flickr30k_entities': `points` is phrase, head or name, not {points!r}")
+        there = ", ".join(get_args(Points))
+        raise UserError(f"data format 'flickr30k_entities': `points` is one of {there}, not {points!r}")
     listed = existing(folder / f"{split}.txt", "file", f"its splits are {_splits(folder)}")
     skipped: list[tuple[str, str]] = []
     rows = []
@@ -122,7 +123,7 @@ def read_sentence(line: str, boxes: dict[str, int], kinds: dict[str, str], point
         last = mark.end()
         if kind != NOT_SHOWN:
             kinds.setdefault(entity, kind)
-        region = boxes.get(entity) if kind != NOT_SHOWN else None
+        region = boxes.get(entity) if kind != NOT_SHOWN and points != "nothing" else None
         if region is None:
             text += phrase
             continue

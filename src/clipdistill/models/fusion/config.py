@@ -96,7 +96,7 @@ _VCR = {"vocabulary": 28996 + TAG_WORDS, "types": 4, "heads": {"vcr": 2}}
 # (docs/results.md).
 _PETRI = {
     "vocabulary": 312, "width": 64, "layers": 2, "attention_heads": 4, "hidden": 256, "positions": 96,
-    "region_width": 256, "spread": 0.08, "dropout": 0.0, "attention_dropout": 0.0,
+    "region_width": 576, "spread": 0.08, "dropout": 0.0, "attention_dropout": 0.0,
     "standardised": True,
 }  # fmt: skip
 

@@ -87,8 +87,8 @@ class UniterEmbeddings(WordEmbeddings):
 
     A word: LN(word + position + type). A region: LN(LN(linear(feature)) + LN(linear(box)) + type 1), where a box is x1
     y1 x2 y2 w h and w * h, all as shares; regions have no position. Of masked regions the feature is zero plus a learnt
-    vector. With `tags` (ours) a word that points to a region adds LN(linear(feature)) of it, with a LayerNorm of its
-    own.
+    vector. With `tags` (ours) a word that points to a region adds what it makes of feature and box, LN(LN(linear(feature)) +
+    LN(linear(box))), with an outer LayerNorm of its own, as VL-BERT's words have both.
     """
 
     def __init__(self, config: FusionConfig) -> None:
@@ -115,11 +115,11 @@ class UniterEmbeddings(WordEmbeddings):
         shown = inputs.features if self.standard is None else self.standard(inputs.features)
         features = shifted(hide(shown, inputs.hidden_regions, self.masked_feature), region_shift)
         projected = self.feature(features)
+        seen = self.feature_norm(projected) + self.box_norm(self.box(seven_numbers(inputs.boxes)))
         words = shifted(self.words(inputs.ids), word_shift)
         if self.tag_norm is not None and inputs.tags is not None:
-            words = words + pointed(self.tag_norm(projected), inputs.tags) * (inputs.tags >= 0)[..., None]
+            words = words + pointed(self.tag_norm(seen), inputs.tags) * (inputs.tags >= 0)[..., None]
         text = self.placed(words, inputs)
-        seen = self.feature_norm(projected) + self.box_norm(self.box(seven_numbers(inputs.boxes)))
         regions = self.region_norm(seen + self.types.weight[1])
         sequence = torch.cat([self.dropout(text), self.dropout(regions)], dim=1)
         return sequence, torch.cat([inputs.text_mask, inputs.region_mask], dim=1)
