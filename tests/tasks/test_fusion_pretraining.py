@@ -271,6 +271,7 @@ def test_words_are_told_one_by_one(mixture: Mixture) -> None:
     task = FusionPretraining(student("uniter", mixture), weights={"exchanged": 1.0}, options=options)
     task.prepare(mixture)
     batch = batch_of(mixture, task.fields(mixture), size=40)
+    batch = {k: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for k, v in batch.items()}
     flags, own = batch["matched/exchanged"], batch["is_own"]
     task.eval()
     found, model = task.encode(batch)["exchanged"], task.student

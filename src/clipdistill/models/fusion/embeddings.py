@@ -87,8 +87,8 @@ class UniterEmbeddings(WordEmbeddings):
 
     A word: LN(word + position + type). A region: LN(LN(linear(feature)) + LN(linear(box)) + type 1), where a box is x1
     y1 x2 y2 w h and w * h, all as shares; regions have no position. Of masked regions the feature is zero plus a learnt
-    vector. With `tags` (ours) a word that points to a region adds what it makes of feature and box, LN(LN(linear(feature)) +
-    LN(linear(box))), with an outer LayerNorm of its own, as VL-BERT's words have both.
+    vector. With `tags` (ours) a word that points to a region adds LN(LN(linear(feature)) + LN(linear(box))) of it, the
+    outer LayerNorm its own: feature and box, as VL-BERT's words have both.
     """
 
     def __init__(self, config: FusionConfig) -> None:
