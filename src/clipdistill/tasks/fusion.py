@@ -18,6 +18,7 @@ from clipdistill.data.sample import Sample
 from clipdistill.errors import UserError
 from clipdistill.models.fusion import FusionInputs, fusion_inputs
 from clipdistill.models.fusion.config import HeadName
+from clipdistill.models.fusion.embeddings import seven_numbers
 from clipdistill.objectives.adversarial import Reduce, adversarial_losses
 from clipdistill.stores.regions import DryRegions
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions, Trainable
@@ -30,14 +31,17 @@ FITTED_ON = 2_000
 
 
 def fit_features(student: Any, data: Mixture) -> None:
-    """Let a student that standardises region features see what those of its first training data are like."""
-    standard = getattr(getattr(student, "embeddings", None), "standard", None)
+    """Let a student that standardises region features and boxes see what those of its first training data are like."""
+    embeddings = getattr(student, "embeddings", None)
+    standard, boxes = (getattr(embeddings, name, None) for name in ("standard", "standard_box"))
     if standard is None or data.regions is None or isinstance(data.regions, DryRegions):
         return
     store = data.regions
     rows = np.unique(store.rows(data.picture_ids))
     found = store.lookup(rows[:: max(1, len(rows) // FITTED_ON)], int(store.meta["max_regions"]))
     standard.fit(torch.as_tensor(found["features"][found["mask"]]))
+    if boxes is not None and "shares" in found:
+        boxes.fit(seven_numbers(torch.as_tensor(found["shares"][found["mask"]])))
 
 
 class Adversarial(BaseModel):

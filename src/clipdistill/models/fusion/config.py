@@ -42,7 +42,7 @@ class FusionConfig(BaseModel):
     region_width: int = Field(2048, ge=1)
     """Numbers in a region's feature, as the detector gives them."""
     standardised: bool = False
-    """Ours: features are centred and scaled, channel by channel, by what the first training data has. What a detector's
+    """Ours: features (UNITER: and boxes) are centred and scaled, channel by channel, by what the first training data has. What a detector's
     layers give lies around a common vector, which a small model takes long to learn to look past."""
     coordinates: int = Field(256, ge=1)
     """VL-BERT: sines (and as many cosines) for each of a box's four numbers."""

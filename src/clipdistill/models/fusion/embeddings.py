@@ -95,6 +95,7 @@ class UniterEmbeddings(WordEmbeddings):
         super().__init__(config)
         width = config.width
         self.standard = Standardised(config.region_width) if config.standardised else None
+        self.standard_box = Standardised(7) if config.standardised else None
         self.feature, self.box = nn.Linear(config.region_width, width), nn.Linear(7, width)
         self.feature_norm, self.box_norm = nn.LayerNorm(width, eps=EPS), nn.LayerNorm(width, eps=EPS)
         self.tag_norm = nn.LayerNorm(width, eps=EPS) if config.tags else None
@@ -115,7 +116,9 @@ class UniterEmbeddings(WordEmbeddings):
         shown = inputs.features if self.standard is None else self.standard(inputs.features)
         features = shifted(hide(shown, inputs.hidden_regions, self.masked_feature), region_shift)
         projected = self.feature(features)
-        seen = self.feature_norm(projected) + self.box_norm(self.box(seven_numbers(inputs.boxes)))
+        boxes = seven_numbers(inputs.boxes)
+        boxes = boxes if self.standard_box is None else self.standard_box(boxes)
+        seen = self.feature_norm(projected) + self.box_norm(self.box(boxes))
         words = shifted(self.words(inputs.ids), word_shift)
         if self.tag_norm is not None and inputs.tags is not None:
             words = words + pointed(self.tag_norm(seen), inputs.tags) * (inputs.tags >= 0)[..., None]

@@ -125,7 +125,7 @@ NOT_OURS: dict[str, tuple[str, ...]] = {
 """VL-BERT's detector, which its end-to-end files hold too: here region features come from outside; BERT's buffers."""
 
 MAY_LACK: dict[str, tuple[str, ...]] = {
-    "uniter": ("embeddings.tag_norm.", "embeddings.standard."),  # ours
+    "uniter": ("embeddings.tag_norm.", "embeddings.standard.", "embeddings.standard_box."),  # ours
     # Pretrained without a pooler; the vectors of masked regions and of lone texts are only in (some) pretraining files.
     "vl_bert": (
         "pooler.",
