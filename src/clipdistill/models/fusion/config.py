@@ -42,8 +42,8 @@ class FusionConfig(BaseModel):
     region_width: int = Field(2048, ge=1)
     """Numbers in a region's feature, as the detector gives them."""
     standardised: bool = False
-    """Ours: features (UNITER: and boxes) are centred and scaled, channel by channel, by what the first training data has. What a detector's
-    layers give lies around a common vector, which a small model takes long to learn to look past."""
+    """Ours: features (UNITER: and boxes) are centred and scaled, channel by channel, by what the first training data
+    has. What a detector's layers give lies around a common vector, which a small model takes long to look past."""
     coordinates: int = Field(256, ge=1)
     """VL-BERT: sines (and as many cosines) for each of a box's four numbers."""
     visual_width: int | None = None
@@ -57,8 +57,8 @@ class FusionConfig(BaseModel):
     released configurations, where training brings the pictures in; `spread` makes them as long as a word's embedding
     from the start."""
     tags: bool = False
-    """UNITER, CLIP-ViL: a word that points to a region carries the region's projected feature, through a LayerNorm of
-    its own. Ours: the authors' words carry nothing. VL-BERT's always do."""
+    """UNITER, CLIP-ViL: a word that points to a region carries the region's feature and box, through a LayerNorm of its
+    own. Ours: the authors' words carry nothing. VL-BERT's always do."""
     untagged: Literal["whole_image", "nothing"] = "whole_image"
     """VL-BERT: the visual feature of words that point to no region; `whole_image` is the authors'."""
     heads: dict[HeadName, int] = {}
@@ -128,7 +128,7 @@ _CLIP_VIL = {**_UNITER, "architecture": "clip_vil", "types": 4, "tags": True, "v
 CLIP_VIL: dict[str, dict[str, Any]] = {
     "clip-vil-base": _CLIP_VIL,
     "clip-vil-large": {**_CLIP_VIL, **_LARGE, "tokenizer": "bert-large-cased"},
-    "petri-clip-vil": {**_PETRI, "architecture": "clip_vil", "types": 4, "tags": True, "visual_scale": 0.02},
+    "petri-clip-vil": {**_PETRI, "architecture": "clip_vil", "types": 4, "tags": True, "visual_scale": 0.08},
 }
 """Those that stand on a CLIP's image tower: a recipe writes `clip-vil-base:MODEL`, MODEL being any name of a CLIP."""
 

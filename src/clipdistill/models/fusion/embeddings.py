@@ -61,6 +61,10 @@ class WordEmbeddings(nn.Module):
 class Standardised(nn.Module):
     """(features - mean) / scale, channel by channel; as they are until `fit` has seen some."""
 
+    mean: Tensor
+    scale: Tensor
+    fitted: Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(width))
