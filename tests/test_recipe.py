@@ -153,7 +153,7 @@ def test_the_seed_of_the_draws_can_be_fixed_apart_from_the_recipes(tmp_path: Pat
 
     def drawn(seed: int, of_data: int | None) -> list[str]:
         recipe = validate({**values, "seed": seed, "data": {**values["data"], "seed": of_data}}, "x")  # type: ignore[dict-item]
-        return open_mixture(recipe).ids
+        return open_mixture(recipe).mixture.ids
 
     assert drawn(1, None) != drawn(2, None)
     assert drawn(1, 1) == drawn(2, 1) == drawn(1, None)

@@ -42,7 +42,7 @@ class FindRegions(Stage):
     def forecast(self) -> Forecast:
         """The regions of a few pictures, times all."""
         written = (self.spec.store / "store.json").is_file()
-        samples, width = len(self.parts.data.mixture), int(self.base.embed_dim)
+        samples, width = len(self.parts.data.whole), int(self.base.embed_dim)
         return Forecast(
             "regions",
             seconds=0.0 if written else self._seconds_a_picture() * samples / self.parts.ranks.world_size,
@@ -51,7 +51,7 @@ class FindRegions(Stage):
 
     def run(self) -> None:
         """Find and embed what is missing, each rank its share."""
-        ranks, spec, mixture = self.parts.ranks, self.spec, self.parts.data.mixture
+        ranks, spec, mixture = self.parts.ranks, self.spec, self.parts.data.whole
         with Meter(f"regions ({spec.provider})", len(mixture), quiet=not ranks.is_main) as meter:
             try:
                 cache_regions(
@@ -73,7 +73,7 @@ class FindRegions(Stage):
         self.parts.data.give_regions(store)
 
     def _seconds_a_picture(self) -> float:
-        spec, device, mixture = self.spec, self.parts.ranks.device, self.parts.data.mixture
+        spec, device, mixture = self.spec, self.parts.ranks.device, self.parts.data.whole
         count = min(TIMED, len(mixture))
         crops = Crops(
             self.base, device, open_regions(spec, device), spec.min_score, spec.max_regions, spec.crop, 128, count
