@@ -229,6 +229,21 @@ def test_another_method_takes_nothing_of_the_parents_task(base: Path) -> None:
     assert recipe.task.weights is None
 
 
+def test_another_method_drops_the_parents_stages(base: Path) -> None:
+    """A parent's stages are trainings by its own method: with another, they'd train that for nothing."""
+    parent = base / "staged.yaml"
+    parent.write_text("extends: child\nname: staged\nstages: [{name: a, task: {weights: {fd: 1}}}, {name: b}]\n")
+    assert [one.name for one in load_recipe(parent).stages] == ["a", "b"]
+    child = base / "other.yaml"
+    child.write_text("extends: staged\nname: other\ntask: {method: contrastive}\n")
+    assert load_recipe(child).stages == [] and load_recipe(parent, ["task.method=contrastive"]).stages == []
+    child.write_text("extends: staged\nname: other\ntask: {weights: {fd: 3}}\ntrain: {lr: 1}\n")
+    assert [one.name for one in load_recipe(child).stages] == ["a", "b"]  # the same method
+    child.write_text("extends: staged\nname: other\ntask: {method: contrastive}\nstages: [{name: c}, {name: d}]\n")
+    assert [one.name for one in load_recipe(child).stages] == ["c", "d"]  # the child's own
+    assert [one.name for one in load_recipe(parent, ["task.method=contrastive", "stages=[{name: e}]"]).stages] == ["e"]
+
+
 def test_a_whole_is_overridden_before_its_parts(base: Path) -> None:
     recipe = load_recipe(base / "base.yaml", ["task.chunk=4", "task={weights: {fd: 1}}"])
     assert recipe.task.weights == {"fd": 1} and recipe.task.options() == {"chunk": 4}

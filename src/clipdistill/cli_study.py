@@ -22,8 +22,8 @@ def study(
         int | None, typer.Option(min=1, help="seeds 0, 1, ...; default: 3, or what the table says")
     ] = None,
     override: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="for every run")] = None,
-    rows: Annotated[list[str] | None, typer.Option(help="of a table: names or patterns of rows")] = None,
-    regimes: Annotated[list[str] | None, typer.Option(help="of a table: names or patterns of regimes")] = None,
+    rows: Annotated[list[str] | None, typer.Option("--rows", help="of a table: names or patterns of rows")] = None,
+    regimes: Annotated[list[str] | None, typer.Option("--regimes", help="of a table: names or patterns")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="of a table: list its runs and stop")] = False,
 ) -> None:
     """Run several recipes under several seeds and set them side by side; or fill tables, printed numbers beside."""

@@ -42,7 +42,7 @@ class RegimeSpec(Strict):
     label: str
     set: list[str] = Field([], description="key=value for the recipes")
     paper: str = Field("", description="what stands behind @ in the names of the paper's data sets; empty = nothing")
-    trains: bool = Field(True, description="false: only rows that aren't trained have numbers in it")
+    trains: bool = Field(True, description="false: only rows with `model` have numbers in it")
 
 
 class RowSpec(Strict):
@@ -55,7 +55,9 @@ class RowSpec(Strict):
     model: str | None = None
     paper: str | None = Field(None, description="key of the printed row; none = there is none")
     against: str | None = Field(None, description="row whose numbers are taken off this one's, seed by seed")
-    regimes: list[str] | None = Field(None, description="those that the row has; none = all")
+    regimes: list[str] | None = Field(
+        None, description="those that the row has; none = all, or with `model` those that don't train"
+    )
 
 
 class StudyTable(Strict):
@@ -85,8 +87,9 @@ class StudyTable(Strict):
     def has(self, row: str, regime: str) -> bool:
         """Whether something is run for a row in a regime."""
         spec, how = self.rows[row], self.regimes[regime]
-        wanted = spec.regimes is None or regime in spec.regimes
-        return wanted and how.trains == (spec.model is None)
+        if spec.model is None:
+            return how.trains and (spec.regimes is None or regime in spec.regimes)
+        return regime in spec.regimes if spec.regimes is not None else not how.trains
 
     def columns(self) -> list[tuple[str, str]]:
         """(measure, regime), measure by measure."""

@@ -17,7 +17,7 @@ from clipdistill.report.words import headline
 
 STYLES = {"teacher": "magenta", "control": "yellow", "base": "yellow", "student": "bold cyan"}
 
-SHORT = {"pictures": "n", "harmonic mean of seen and unseen": "harmonic mean"}
+SHORT = {"items": "n", "harmonic mean of seen and unseen": "harmonic mean"}
 
 
 def print_table(runs: str | Path | Sequence[str | Path], console: Console | None = None) -> None:
@@ -57,6 +57,7 @@ def _rich(found: Table, title: str, wrap: bool = False) -> RichTable:
             justify="right" if place >= found.numbers else "left",
             style=STYLES.get(name, ""),
             no_wrap=place > 0 and not wrap,
+            overflow="fold" if wrap else "ellipsis",
         )
     previous = None
     for cells in found.rows:

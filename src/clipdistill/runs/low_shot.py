@@ -25,7 +25,7 @@ def open_drawn(spec: dict[str, Any], total: int, seed: int) -> tuple[Any, Any, L
         What the run trains on, the whole that it was drawn from, and the draw.
 
     Raises:
-        UserError: it can't be opened, or not so many can be drawn evenly.
+        UserError: it can't be opened, or not so many can be drawn of each class.
     """
     whole: Any = open_source(spec)
     if not hasattr(whole, "part"):
@@ -34,16 +34,22 @@ def open_drawn(spec: dict[str, Any], total: int, seed: int) -> tuple[Any, Any, L
         )
     rest = bool(spec.get("unlabelled"))
     drawn = draw_low_shot(open_source({**spec, "unlabelled": None}) if rest else whole, total, seed)
+    if drawn.shortfalls:
+        name, lacking = max(drawn.shortfalls.items(), key=lambda each: each[1])
+        share = total // len(drawn.classes)
+        raise UserError(
+            f"{total:,} asked of '{whole.name}' are {share:,} of each class, and '{name}' has {share - lacking:,}; ask "
+            f"for at most {(share - lacking) * len(drawn.classes):,}"
+        )
     return whole.part(drawn, rest), whole, drawn
 
 
 def describe(drawn: LowShot) -> str:
-    """In the plan's words: "700, 100 of each of 7 classes; 'scene' lacks 3"."""
+    """In the plan's words: "700 by seed 0, 100 of each of 7 classes"."""
     if not drawn.classes:
         return f"{len(drawn.ids):,} by seed {drawn.seed}"
-    lacking = "".join(f"; '{name}' lacks {count:,}" for name, count in drawn.shortfalls.items())
     share = drawn.total // len(drawn.classes)
-    return f"{len(drawn.ids):,} by seed {drawn.seed}, {share:,} of each of {len(drawn.classes)} classes{lacking}"
+    return f"{len(drawn.ids):,} by seed {drawn.seed}, {share:,} of each of {len(drawn.classes)} classes"
 
 
 def write_draws(draws: list[LowShot], run: Path) -> None:

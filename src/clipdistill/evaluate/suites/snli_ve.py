@@ -22,6 +22,9 @@ from clipdistill.evaluate.suites.questions import Answered, QuestionOptions, fin
 class SnliVeOptions(QuestionOptions):
     """Options of the suite `snli_ve`."""
 
+    fit: dict[str, Any] | str | None = None
+    """of a dual encoder: other data whose pairs the clusters are found of, as `data` is given; no label is looked at. \
+CLIP-TD finds them of the validation set. None = of what is measured"""
     restarts: int = Field(10, ge=1)
     """of a dual encoder: starts of k-means, of which the tightest clustering is kept"""
     seed: int = 0
@@ -30,46 +33,58 @@ class SnliVeOptions(QuestionOptions):
     """of a dual encoder: as for vcr"""
 
 
-def _by_clusters(job: Job, source: Any, options: SnliVeOptions) -> Answered:
-    return match_snli_ve(job, source, options.crop == "resize", options.seed, options.restarts)
+class Opened(dict[str, Any]):
+    """Sources by name, and the one that clusters are found of."""
+
+    fit: Any = None
 
 
-ANSWERERS: dict[str, Callable[[Job, Any, SnliVeOptions], Answered]] = {
+def _by_clusters(job: Job, source: Any, options: SnliVeOptions, fit: Any) -> Answered:
+    return match_snli_ve(job, source, options.crop == "resize", options.seed, options.restarts, fit)
+
+
+ANSWERERS: dict[str, Callable[[Job, Any, SnliVeOptions, Any], Answered]] = {
     "dual_encoder": _by_clusters,
-    "fusion": lambda job, source, options: classify_pairs(job, source, options.regions),
+    "fusion": lambda job, source, options, _fit: classify_pairs(job, source, options.regions),
 }
 """Kind of model -> what gives `classes`, [n, 3] in the order of the source's classes."""
 
 
-class SnliVe(Suite[SnliVeOptions, dict[str, Any]]):
+class SnliVe(Suite[SnliVeOptions, Opened]):
     """Visual entailment: accuracy over all pairs and by class."""
 
     NAME = "snli_ve"
     KINDS = tuple(ANSWERERS)
     READ_BY: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("restarts", "seed", "crop"), "dual_encoder"),
+        **dict.fromkeys(("fit", "restarts", "seed", "crop"), "dual_encoder"),
         "regions": "fusion",
     }
     Options = SnliVeOptions
 
-    def open(self, data: Data, options: SnliVeOptions) -> dict[str, Any]:
+    def open(self, data: Data, options: SnliVeOptions) -> Opened:
         """Pairs of a picture and a hypothesis, with their classes."""
-        sources = open_questions(data, self.NAME, ("snli_ve",), options)
+        sources = Opened(open_questions(data, self.NAME, ("snli_ve",), options))
         for name, source in sources.items():
             if source[0].label is None:
                 raise UserError(f"snli_ve: {name} has no labels to measure by; remove its `unlabelled`")
+        if options.fit is not None:
+            try:
+                (sources.fit,) = open_questions(options.fit, self.NAME, ("snli_ve",), QuestionOptions()).values()
+            except (UserError, ValueError) as error:
+                why = error if isinstance(error, UserError) else "more than one source; name one"
+                raise UserError(f"fit: {why}") from error
         return sources
 
-    def unfit(self, model: Any, opened: dict[str, Any]) -> str | None:
+    def unfit(self, model: Any, opened: Opened) -> str | None:
         """A fusion model without the head."""
         return without_head(model, "snli_ve", len(CLASSES))
 
-    def run(self, job: Job, opened: dict[str, Any], options: SnliVeOptions) -> list[Result]:
+    def run(self, job: Job, opened: Opened, options: SnliVeOptions) -> list[Result]:
         """One result a source."""
-        return [self._one(job, name, source, options) for name, source in opened.items()]
+        return [self._one(job, name, source, options, opened.fit) for name, source in opened.items()]
 
-    def _one(self, job: Job, name: str, source: Any, options: SnliVeOptions) -> Result:
-        answered = ANSWERERS[job.model.KIND](job, source, options)
+    def _one(self, job: Job, name: str, source: Any, options: SnliVeOptions, fit: Any) -> Result:
+        answered = ANSWERERS[job.model.KIND](job, source, options, fit)
         shares = torch.from_numpy(finished(job, source, answered, options, source.classes).arrays["classes"])
         label = labels_of(source, torch.tensor(answered.rows, dtype=torch.int64), name)
         predicted = shares.argmax(1)
