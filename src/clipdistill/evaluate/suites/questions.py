@@ -80,13 +80,19 @@ OptionsT = TypeVar("OptionsT", bound=QuestionOptions)
 class QuestionSuite(Suite[OptionsT, dict[str, Any]]):
     """Questions of one or several sources by name; a result for each."""
 
+    def region_sources(
+        self, opened: dict[str, Any], options: OptionsT, kind: str
+    ) -> Mapping[str, tuple[Any, Path | None]]:
+        """All of them, for a fusion model."""
+        return {name: (source, options.regions) for name, source in opened.items()} if kind == "fusion" else {}
+
     def run(self, job: Job, opened: dict[str, Any], options: OptionsT) -> list[Result]:
         """One result a source."""
-        return [self.measure(job, name, source, options) for name, source in opened.items()]
+        return [self.measure(job, name, opened, options) for name in opened]
 
     @abstractmethod
-    def measure(self, job: Job, name: str, source: Any, options: OptionsT) -> Result:
-        """Answer the questions of a source, write what the options ask for, and measure."""
+    def measure(self, job: Job, name: str, opened: dict[str, Any], options: OptionsT) -> Result:
+        """Answer the questions of the source of that name, write what the options ask for, and measure."""
 
     def require_labels(
         self, sources: Mapping[str, Any], options: OptionsT, has: Callable[[Any], bool], what: str

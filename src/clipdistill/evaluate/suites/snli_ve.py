@@ -13,10 +13,17 @@ from clipdistill.errors import UserError
 from clipdistill.evaluate.entailment import best_mapping, confusion, entailment_accuracies
 from clipdistill.evaluate.results import Result
 from clipdistill.evaluate.sources import labels_of
-from clipdistill.evaluate.suites.base import Data, Job, Suite
+from clipdistill.evaluate.suites.base import Data, Job
 from clipdistill.evaluate.suites.fusion_answers import classify_pairs, without_head
 from clipdistill.evaluate.suites.matching import match_snli_ve
-from clipdistill.evaluate.suites.questions import Answered, QuestionOptions, finished, missing, open_questions
+from clipdistill.evaluate.suites.questions import (
+    Answered,
+    QuestionOptions,
+    QuestionSuite,
+    finished,
+    missing,
+    open_questions,
+)
 
 
 class SnliVeOptions(QuestionOptions):
@@ -50,7 +57,7 @@ ANSWERERS: dict[str, Callable[[Job, Any, SnliVeOptions, Any], Answered]] = {
 """Kind of model -> what gives `classes`, [n, 3] in the order of the source's classes."""
 
 
-class SnliVe(Suite[SnliVeOptions, Opened]):
+class SnliVe(QuestionSuite[SnliVeOptions]):
     """Visual entailment: accuracy over all pairs and by class."""
 
     NAME = "snli_ve"
@@ -75,16 +82,14 @@ class SnliVe(Suite[SnliVeOptions, Opened]):
                 raise UserError(f"fit: {why}") from error
         return sources
 
-    def unfit(self, model: Any, opened: Opened) -> str | None:
+    def unfit(self, model: Any, opened: dict[str, Any]) -> str | None:
         """A fusion model without the head."""
         return without_head(model, "snli_ve", len(CLASSES))
 
-    def run(self, job: Job, opened: Opened, options: SnliVeOptions) -> list[Result]:
-        """One result a source."""
-        return [self._one(job, name, source, options, opened.fit) for name, source in opened.items()]
-
-    def _one(self, job: Job, name: str, source: Any, options: SnliVeOptions, fit: Any) -> Result:
-        answered = ANSWERERS[job.model.KIND](job, source, options, fit)
+    def measure(self, job: Job, name: str, opened: dict[str, Any], options: SnliVeOptions) -> Result:
+        """See `QuestionSuite`."""
+        source = opened[name]
+        answered = ANSWERERS[job.model.KIND](job, source, options, getattr(opened, "fit", None))
         shares = torch.from_numpy(finished(job, source, answered, options, source.classes).arrays["classes"])
         label = labels_of(source, torch.tensor(answered.rows, dtype=torch.int64), name)
         predicted = shares.argmax(1)

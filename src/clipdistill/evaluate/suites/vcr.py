@@ -70,8 +70,9 @@ class Vcr(QuestionSuite[VcrOptions]):
         """A fusion model without the head."""
         return without_head(model, "vcr")
 
-    def measure(self, job: Job, name: str, source: Any, options: VcrOptions) -> Result:
-        """See the class."""
+    def measure(self, job: Job, name: str, opened: dict[str, Any], options: VcrOptions) -> Result:
+        """See `QuestionSuite`."""
+        source = opened[name]
         labelled = _labelled(source)
         every = not labelled or bool(options.ensemble) or any(options.outputs().values())
         answered = ANSWERERS[job.model.KIND](job, source, options, every)

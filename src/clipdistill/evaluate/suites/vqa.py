@@ -80,8 +80,9 @@ class Vqa(QuestionSuite[VqaOptions]):
         found = (without_head(model, "vqa", len(source.answers)) for source in opened.values())
         return next((why for why in found if why), None)
 
-    def measure(self, job: Job, name: str, source: Any, options: VqaOptions) -> Result:
-        """See the class."""
+    def measure(self, job: Job, name: str, opened: dict[str, Any], options: VqaOptions) -> Result:
+        """See `QuestionSuite`."""
+        source = opened[name]
         keep = options.predictions is not None or bool(options.ensemble)
         answered = ANSWERERS[job.model.KIND](job, source, options, keep)
         best = answered.arrays.pop("best")
