@@ -61,7 +61,7 @@ def fusion_folder(name: str | Path) -> Path | None:
 
 
 def is_fusion(name: str | Path) -> bool:
-    """Whether a name means a fusion model: a configuration, what stands on a CLIP, a checkpoint file, a folder, a RUN."""
+    """Whether a name means a fusion model: a configuration, what stands on a CLIP, a checkpoint, a folder, a RUN."""
     known = split_name(str(name))[0]
     if is_config(known) or known in ON_CLIP or fusion_folder(name) is not None:
         return True
