@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from conftest import Command
 from clipdistill.engine.trainer import Trainer
 from clipdistill.kinds import kind_of, open_trained
 from clipdistill.models import load_model
+from clipdistill.models.fusion.config import NAMED
 from clipdistill.petri import write_world
 from clipdistill.recipe_files import load_recipe
+from clipdistill.stores.regions import RegionStore
 
 RECIPES = (
     "uniter_vcr", "uniter_snli_ve", "uniter_vqa", "vl_bert_vcr", "villa_vcr", "uniter_vcr_adapted", "bert_vcr",
@@ -142,3 +145,26 @@ def test_a_language_model_leaves_a_recipes_regions_alone(command: Command, folde
         "--out", tmp_path / "other",
     ).complaint()  # fmt: skip
     assert "`task.weights.regions`: 'petri-bert' sees no picture; set `task.weights` to {words: 1}" in said
+
+
+def test_regions_of_a_map_train_and_are_forecast(command: Command, folder: Path, tmp_path: Path) -> None:
+    sizes = tmp_path / "wide.json"
+    sizes.write_text(json.dumps({**NAMED["petri-uniter-tags"], "region_width": 256}))
+    overrides = [
+        *settings("uniter_vcr", folder), f"regions.store={tmp_path}/map", "regions.features=map", f"student={sizes}",
+        "evaluate=[{suite: vcr}]",
+    ]  # fmt: skip
+    said = command("train", "petri/vl/uniter_vcr", *overrides, "--out", tmp_path / "run")
+    assert said.code == 0, said.err[-2000:]
+    assert re.search(r"time .* for regions \+ .* for regions to measure with", " ".join(said.err.split()))
+    store = RegionStore.open(tmp_path / "map")
+    assert store.meta["crop"] == "map 1 (64x16x16), 2x2 bins, pad 1.1" and store.meta["embed_dim"] == 256
+    assert len(store.ids) == 12 and len({one.rpartition("/")[2] for one in store.ids}) == 12  # a picture once
+    measured = RegionStore.open(tmp_path / "run" / "evaluation_regions" / "petri_vcr")
+    assert measured.meta["crop"] == store.meta["crop"] and len(measured.ids) == 2
+    said = command("train", "petri/vl/uniter_vcr", *overrides, "regions.level=7", "--out", tmp_path / "b").complaint()
+    assert "`regions`: `level`: 'petri-teacher-small' has no map 7; it has" in said
+    said = command(
+        "train", "petri/vl/uniter_vcr", *overrides, "regions.crop=centre", "--out", tmp_path / "b"
+    ).complaint()
+    assert "`crop` is of the other `features`" in said
