@@ -132,6 +132,8 @@ def test_regions_alone_are_cached(command: Command, folder: Path, tmp_path: Path
 
 def test_a_language_model_leaves_a_recipes_regions_alone(command: Command, folder: Path, tmp_path: Path) -> None:
     overrides = [*settings("uniter_vcr", folder), f"regions.store={tmp_path}/none", "evaluate=[{suite: vcr}]"]
+    said = command("plan", "petri/vl/uniter_vcr", *overrides, "student=petri-bert")
+    assert said.code == 0 and "regions" not in said.out, said.err[-2000:]
     said = command("train", "petri/vl/uniter_vcr", *overrides, "student=petri-bert", "--out", tmp_path / "run")
     assert said.code == 0, said.err[-2000:]
     assert not (tmp_path / "none").exists() and not (tmp_path / "run" / "evaluation_regions").exists()

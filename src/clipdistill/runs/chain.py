@@ -17,7 +17,7 @@ from clipdistill.runs.derived import control_recipe, teacher_recipe, trainings
 from clipdistill.runs.evaluation import check_suites, open_evaluations
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts, open_parts
-from clipdistill.runs.regions import region_model, sees_regions
+from clipdistill.runs.regions import region_model, region_spec, region_width, sees_regions
 from clipdistill.runs.stages import Cache, Evaluate, Export, FindRegions, Fit, Report, Stage, Targets
 from clipdistill.runs.stages.regions import dry_regions
 from clipdistill.tasks import find_task
@@ -107,7 +107,7 @@ class Chain:
 
     def _dry(self, parts: Parts) -> Mixture:
         """Data with regions of the right shape, for forecasts that are made before they are found."""
-        return dry_regions(parts, int(self.region_model().embed_dim))
+        return dry_regions(parts, region_width(region_spec(self.recipe), self.region_model()))
 
     def region_model(self) -> Any:
         """What embeds regions, those of the training's pictures and those that are measured with."""

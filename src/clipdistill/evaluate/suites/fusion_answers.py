@@ -45,7 +45,7 @@ class Pairs:
         self.job, self.model, self.head = job, model, head
         mixture = Mixture([(source, None)])
         store = job.regions(mixture, regions) if model.sees == "regions" and job.regions is not None else None
-        bad: Mapping[str, str] = {} if store is None else store.bad
+        bad: Mapping[str, str] = {} if store is None else mixture.showing(store.bad)
         self.rows = [row for row, one in enumerate(mixture.ids) if one not in bad]
         self.bad = [{"id": one.partition("/")[2], "reason": str(bad[one])} for one in mixture.ids if one in bad]
         self.mixture = mixture.without(bad) if self.bad else mixture

@@ -29,7 +29,7 @@ def create_fusion(
     """Make a fusion model with random weights, in evaluation mode.
 
     Args:
-        config: a name of `NAMED`, the fields of FusionConfig, or one.
+        config: a name of `NAMED`, a .json file with the fields of FusionConfig, the fields, or one.
         seed: makes the weights a function of this number and leaves torch's random state untouched; None draws from it.
         tokenizer: False where only numbers will be fed; the released models' vocabularies may not be on this machine.
             A folder: the one whose files lie there.
@@ -39,7 +39,9 @@ def create_fusion(
         UserError: no such name or field, sizes that don't fit, or a tokenizer that isn't on this machine.
     """
     sizes = fusion_config(config, **changes)
-    name = config if isinstance(config, str) else sizes.architecture
+    if sizes.architecture == "clip_vil":
+        raise UserError("fusion model: a CLIP-ViL stands on a CLIP; name it too, such as clip-vil-base:ViT-B-32:openai")
+    name = Path(config).stem if isinstance(config, str) else sizes.architecture
     words = open_tokenizer(sizes, tokenizer if isinstance(tokenizer, Path) else None) if tokenizer else None
     with torch.random.fork_rng(devices=[]) if seed is not None else nullcontext():
         if seed is not None:
