@@ -88,10 +88,11 @@ _VL_BERT_LARGE = {**_VL_BERT, **_LARGE, "tokenizer": "bert-large-uncased"}
 _BERT = {**_UNITER, "architecture": "bert", "heads": {"words": 0}}
 _PRETRAINING = {"heads": {"words": 0, "region_features": 0, "region_classes": 1601, "matching": 2}}
 _VCR = {"vocabulary": 28996 + TAG_WORDS, "types": 4, "heads": {"vcr": 2}}
-# Wide enough to learn, small enough for two cores; `vocabulary` is that of the shipped words.
+# Wide enough to learn, small enough for two cores; `vocabulary` is that of the shipped words. BERT's spread of 0.02 is
+# made for 768 channels: a twelfth of them need sqrt(12) times as much for layers of the same strength.
 _PETRI = {
     "vocabulary": 312, "width": 64, "layers": 2, "attention_heads": 4, "hidden": 256, "positions": 96,
-    "region_width": 128,
+    "region_width": 128, "spread": 0.08,
 }  # fmt: skip
 
 NAMED: dict[str, dict[str, Any]] = {
@@ -112,8 +113,8 @@ NAMED: dict[str, dict[str, Any]] = {
     "bert-base": _BERT,
     "bert-large": {**_BERT, **_LARGE, "tokenizer": "bert-large-cased"},
     "petri-uniter": {**_PETRI, "architecture": "uniter", "types": 4},
-    "petri-uniter-tags": {**_PETRI, "architecture": "uniter", "types": 4, "tags": True, "visual_scale": 0.02},
-    "petri-vl-bert": {**_PETRI, "architecture": "vl_bert", "types": 3, "coordinates": 16, "visual_scale": 0.02},
+    "petri-uniter-tags": {**_PETRI, "architecture": "uniter", "types": 4, "tags": True, "visual_scale": 0.08},
+    "petri-vl-bert": {**_PETRI, "architecture": "vl_bert", "types": 3, "coordinates": 16, "visual_scale": 0.08},
     "petri-bert": {**_PETRI, "architecture": "bert"},
 }
 """Configurations by name: what differs from FusionConfig's defaults. VILLA's checkpoints fit UNITER's."""
