@@ -144,3 +144,23 @@ def test_a_language_model_leaves_a_recipes_regions_alone(command: Command, folde
         "--out", tmp_path / "other",
     ).complaint()  # fmt: skip
     assert "`task.weights.regions`: 'petri-bert' sees no picture; set `task.weights` to {words: 1}" in said
+
+
+def test_a_student_that_reads_pictures_is_pretrained_and_measured_without_regions(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    overrides = [*settings("uniter_vcr_adapted", folder), f"regions.store={tmp_path}/none", "evaluate=[{suite: vcr}]"]
+    said = command(
+        "train", "petri/vl/uniter_vcr_adapted", *overrides, "student=petri-clip-vil:petri-teacher-small", "--out", run
+    )
+    assert said.code == 0, said.err[-2000:]
+    assert not (tmp_path / "none").exists() and not (run / "evaluation_regions").exists()
+    logged = set(numbers(run / "stages" / "adapt")[0])
+    assert {"loss/words", "loss/regions", "loss/matching"} <= logged
+    towers = [load_model(place / "student" / "clip") for place in (run / "stages" / "adapt", run)]
+    weights = [towers[0].clip.visual.conv1.weight, towers[1].clip.visual.conv1.weight]
+    weights.append(load_model("petri-teacher-small").clip.visual.conv1.weight)
+    assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    measured = command("evaluate", run, "--suite", "vcr", "--data", folder / "vcr")
+    assert measured.code == 0 and "q2a" in measured.out.lower(), measured.err[-2000:]
