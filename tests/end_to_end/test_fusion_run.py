@@ -27,7 +27,7 @@ CLOCK = ("seconds", "samples_per_second", "mfu", "peak_memory_mb")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The petri world that the recipes ask for, as `settings` cuts it down, and the regions of these tests in it."""
     world = tmp_path_factory.mktemp("vl") / "world"
-    write_world(world, images=12, val=2, test=2, seed=3, formats=("vcr", "snli_ve", "vqa"))
+    write_world(world, images=12, val=2, test=2, seed=3, formats=("vcr", "snli_ve", "vqa", "vcr_reversed"))
     return world
 
 
@@ -132,7 +132,7 @@ def test_regions_alone_are_cached(command: Command, folder: Path, tmp_path: Path
 
 def test_a_language_model_leaves_a_recipes_regions_alone(command: Command, folder: Path, tmp_path: Path) -> None:
     overrides = [*settings("uniter_vcr", folder), f"regions.store={tmp_path}/none", "evaluate=[{suite: vcr}]"]
-    said = command("plan", "petri/vl/uniter_vcr", *overrides, "student=petri-bert")
+    said = command("train", "petri/vl/uniter_vcr", *overrides, "student=petri-bert", "--plan")
     assert said.code == 0 and "regions" not in said.out, said.err[-2000:]
     said = command("train", "petri/vl/uniter_vcr", *overrides, "student=petri-bert", "--out", tmp_path / "run")
     assert said.code == 0, said.err[-2000:]
