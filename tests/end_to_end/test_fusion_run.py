@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from conftest import Command
 from clipdistill.engine.trainer import Trainer
 from clipdistill.kinds import kind_of, open_trained
 from clipdistill.models import load_model
+from clipdistill.models.fusion.config import NAMED
 from clipdistill.petri import write_world
 from clipdistill.recipe_files import load_recipe
+from clipdistill.stores.regions import RegionStore
 
 RECIPES = (
     "uniter_vcr", "uniter_snli_ve", "uniter_vqa", "vl_bert_vcr", "villa_vcr", "uniter_vcr_adapted", "bert_vcr",
@@ -39,6 +42,7 @@ def settings(name: str, world: Path) -> list[str]:
         "petri.path": recipe.petri.path,  # type: ignore[union-attr]
         "data.train.0.path": source.path,
         **({} if recipe.regions is None else {"regions.store": recipe.regions.store}),
+        "evaluate": json.dumps(recipe.model_dump(mode="json")["evaluate"]),
         **{f"data.train.0.{key}": value for key, value in source.options().items() if key in ("root", "answers")},
     }
     return [
@@ -164,3 +168,26 @@ def test_a_student_that_reads_pictures_is_pretrained_and_measured_without_region
     assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     measured = command("evaluate", run, "--suite", "vcr", "--data", folder / "vcr")
     assert measured.code == 0 and "q2a" in measured.out.lower(), measured.err[-2000:]
+
+
+def test_regions_of_a_map_train_and_are_forecast(command: Command, folder: Path, tmp_path: Path) -> None:
+    sizes = tmp_path / "wide.json"
+    sizes.write_text(json.dumps({**NAMED["petri-uniter-tags"], "region_width": 256}))
+    overrides = [
+        *settings("uniter_vcr", folder), f"regions.store={tmp_path}/map", "regions.features=map", f"student={sizes}",
+        "evaluate=[{suite: vcr}]",
+    ]  # fmt: skip
+    said = command("train", "petri/vl/uniter_vcr", *overrides, "--out", tmp_path / "run")
+    assert said.code == 0, said.err[-2000:]
+    assert re.search(r"time .* for regions \+ .* for regions to measure with", " ".join(said.err.split()))
+    store = RegionStore.open(tmp_path / "map")
+    assert store.meta["crop"] == "map 1 (64x16x16), 2x2 bins, pad 1.1" and store.meta["embed_dim"] == 256
+    assert len(store.ids) == 12 and len({one.rpartition("/")[2] for one in store.ids}) == 12  # a picture once
+    measured = RegionStore.open(tmp_path / "run" / "evaluation_regions" / "petri_vcr")
+    assert measured.meta["crop"] == store.meta["crop"] and len(measured.ids) == 2
+    said = command("train", "petri/vl/uniter_vcr", *overrides, "regions.level=7", "--out", tmp_path / "b").complaint()
+    assert "`regions`: `level`: 'petri-teacher-small' has no map 7; it has" in said
+    said = command(
+        "train", "petri/vl/uniter_vcr", *overrides, "regions.crop=centre", "--out", tmp_path / "b"
+    ).complaint()
+    assert "`crop` is of the other `features`" in said
