@@ -30,7 +30,7 @@ CLOCK = ("seconds", "samples_per_second", "mfu", "peak_memory_mb")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The petri world that the recipes ask for, as `settings` cuts it down, and the regions of these tests in it."""
     world = tmp_path_factory.mktemp("vl") / "world"
-    write_world(world, images=12, val=2, test=2, seed=3, formats=("vcr", "snli_ve", "vqa"))
+    write_world(world, images=12, val=2, test=2, seed=3, formats=("vcr", "snli_ve", "vqa", "vcr_reversed"))
     return world
 
 
@@ -42,6 +42,7 @@ def settings(name: str, world: Path) -> list[str]:
         "petri.path": recipe.petri.path,  # type: ignore[union-attr]
         "data.train.0.path": source.path,
         **({} if recipe.regions is None else {"regions.store": recipe.regions.store}),
+        "evaluate": json.dumps(recipe.model_dump(mode="json")["evaluate"]),
         **{f"data.train.0.{key}": value for key, value in source.options().items() if key in ("root", "answers")},
     }
     return [
@@ -135,6 +136,8 @@ def test_regions_alone_are_cached(command: Command, folder: Path, tmp_path: Path
 
 def test_a_language_model_leaves_a_recipes_regions_alone(command: Command, folder: Path, tmp_path: Path) -> None:
     overrides = [*settings("uniter_vcr", folder), f"regions.store={tmp_path}/none", "evaluate=[{suite: vcr}]"]
+    said = command("train", "petri/vl/uniter_vcr", *overrides, "student=petri-bert", "--plan")
+    assert said.code == 0 and "regions" not in said.out, said.err[-2000:]
     said = command("train", "petri/vl/uniter_vcr", *overrides, "student=petri-bert", "--out", tmp_path / "run")
     assert said.code == 0, said.err[-2000:]
     assert not (tmp_path / "none").exists() and not (tmp_path / "run" / "evaluation_regions").exists()
@@ -145,6 +148,26 @@ def test_a_language_model_leaves_a_recipes_regions_alone(command: Command, folde
         "--out", tmp_path / "other",
     ).complaint()  # fmt: skip
     assert "`task.weights.regions`: 'petri-bert' sees no picture; set `task.weights` to {words: 1}" in said
+
+
+def test_a_student_that_reads_pictures_is_pretrained_and_measured_without_regions(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    overrides = [*settings("uniter_vcr_adapted", folder), f"regions.store={tmp_path}/none", "evaluate=[{suite: vcr}]"]
+    said = command(
+        "train", "petri/vl/uniter_vcr_adapted", *overrides, "student=petri-clip-vil:petri-teacher-small", "--out", run
+    )
+    assert said.code == 0, said.err[-2000:]
+    assert not (tmp_path / "none").exists() and not (run / "evaluation_regions").exists()
+    logged = set(numbers(run / "stages" / "adapt")[0])
+    assert {"loss/words", "loss/regions", "loss/matching"} <= logged
+    towers = [load_model(place / "student" / "clip") for place in (run / "stages" / "adapt", run)]
+    weights = [towers[0].clip.visual.conv1.weight, towers[1].clip.visual.conv1.weight]
+    weights.append(load_model("petri-teacher-small").clip.visual.conv1.weight)
+    assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    measured = command("evaluate", run, "--suite", "vcr", "--data", folder / "vcr")
+    assert measured.code == 0 and "q2a" in measured.out.lower(), measured.err[-2000:]
 
 
 def test_regions_of_a_map_train_and_are_forecast(command: Command, folder: Path, tmp_path: Path) -> None:
