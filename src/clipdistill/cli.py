@@ -138,33 +138,7 @@ def recipes(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None
         print(f"{each:40} {load_recipe(each).about}")
 
 
-@app.command()
-def petri(
-    folder: Annotated[Path, typer.Argument(metavar="DIR")],
-    images: Annotated[int, typer.Option(min=1, help="training pictures")] = 6000,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    val: Annotated[int, typer.Option(min=1)] = 500,
-    test: Annotated[int, typer.Option(min=1)] = 1000,
-    image_size: Annotated[int, typer.Option(min=16, help="side in pixels")] = 64,
-    skew: Annotated[str, typer.Option(help="even or natural: how attributes occur together")] = "even",
-    scenes: Annotated[str, typer.Option(help="full, or pairs: two large plain things and how they lie")] = "full",
-    compositional: Annotated[int, typer.Option(min=1, help="swaps, in the formats winoground and aro")] = 300,
-    shortcut: Annotated[
-        tuple[float, float], typer.Option(help="format vcr: how often the right answer, and a wrong one, repeats")
-    ] = (0.75, 0.45),
-    formats: Annotated[str | None, typer.Option(help="comma-separated, such as karpathy,winoground,vcr")] = None,
-) -> None:
-    """Write a petri world in the official formats."""
-    from clipdistill.engine.tracking import Meter
-    from clipdistill.petri import write_world
-    from clipdistill.petri.settings import DEFAULT_FORMATS
-
-    with Meter("petri world", 1) as meter:
-        write_world(
-            folder, images=images, val=val, test=test, seed=seed, image_size=image_size, skew=skew, scenes=scenes,
-            compositional=compositional, shortcut=shortcut, formats=formats or DEFAULT_FORMATS, progress=meter.reach,
-        )  # fmt: skip
-    print(folder)
+cli_data.add(app)
 
 
 @app.command()
@@ -192,8 +166,7 @@ def doctor() -> None:
     run_doctor()
 
 
-cli_study.register(app)
-cli_data.register(app)
+cli_study.add(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

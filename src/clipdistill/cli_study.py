@@ -67,7 +67,7 @@ def tables() -> None:
         print(f"{name:40} {load_table(name).about}")
 
 
-def register(app: typer.Typer) -> None:
+def add(app: typer.Typer) -> None:
     """Put the commands on the app."""
     app.command()(study)
     app.command()(tables)

@@ -163,7 +163,7 @@ class RegionSpec(Options):
         description="crops, each embedded; or what a map of the image tower, which sees a picture once, holds",
     )
     level: int | None = Field(
-        None, ge=0, description="of `map`: which; 0 is nearest to the pixels; none = 8 x 8 or more"
+        None, ge=0, description="of `map`: which; 0 is nearest to the pixels; none = 12 x 12 or more"
     )
     bins: int = Field(2, ge=1, le=7, description="of `map`: a box is pooled into bins x bins")
     pad: float = Field(1.1, ge=1, le=2, description="of `map`: how much wider and higher boxes are made")
