@@ -44,7 +44,6 @@ def settings(name: str, world: Path) -> list[str]:
         "petri.path": recipe.petri.path,  # type: ignore[union-attr]
         "data.train.0.path": source.path,
         **({} if recipe.regions is None else {"regions.store": recipe.regions.store}),
-        "evaluate": json.dumps(recipe.model_dump(mode="json")["evaluate"]),
         **{f"data.train.0.{key}": value for key, value in source.options().items() if key in ("root", "answers")},
         "evaluate": json.dumps(recipe.model_dump(mode="json")["evaluate"]),
     }
