@@ -13,6 +13,7 @@ from conftest import Command
 
 from clipdistill.engine.trainer import Trainer
 from clipdistill.kinds import kind_of, open_trained
+from clipdistill.models import load_model
 from clipdistill.models.fusion.config import NAMED
 from clipdistill.petri import write_world
 from clipdistill.recipe_files import load_recipe
@@ -20,16 +21,10 @@ from clipdistill.stores.regions import RegionStore
 from tests.data import region_records as records
 
 RECIPES = (
-    "uniter_vcr",
-    "uniter_snli_ve",
-    "uniter_vqa",
-    "vl_bert_vcr",
-    "villa_vcr",
-    "uniter_vcr_adapted",
-    "bert_vcr",
-    "bert_snli_ve",
-    "bert_vqa",
-)
+    "uniter_vcr", "uniter_snli_ve", "uniter_vqa", "vl_bert_vcr", "villa_vcr", "uniter_vcr_adapted", "bert_vcr",
+    "bert_snli_ve", "bert_vqa", "clip_vil_vcr", "clip_vil_snli_ve", "clip_vil_vqa", "villa_vqa", "vl_bert_snli_ve",
+    "clip_mlp_3_concat_vcr", "clip_attention_1_vcr",
+)  # fmt: skip
 CLOCK = ("seconds", "samples_per_second", "mfu", "peak_memory_mb")
 
 
@@ -37,7 +32,7 @@ CLOCK = ("seconds", "samples_per_second", "mfu", "peak_memory_mb")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The petri world that the recipes ask for, as `settings` cuts it down, and the regions of these tests in it."""
     world = tmp_path_factory.mktemp("vl") / "world"
-    write_world(world, images=12, val=2, test=2, seed=3, formats=("vcr", "snli_ve", "vqa"))
+    write_world(world, images=12, val=2, test=2, seed=3, formats=("vcr", "snli_ve", "vqa", "vcr_reversed"))
     return world
 
 
@@ -50,6 +45,7 @@ def settings(name: str, world: Path) -> list[str]:
         "data.train.0.path": source.path,
         **({} if recipe.regions is None else {"regions.store": recipe.regions.store}),
         **{f"data.train.0.{key}": value for key, value in source.options().items() if key in ("root", "answers")},
+        "evaluate": json.dumps(recipe.model_dump(mode="json")["evaluate"]),
     }
     return [
         *(f"{key}={str(value).replace('petri-world-vl', str(world))}" for key, value in moved.items()),
@@ -86,19 +82,14 @@ def test_a_recipe_trains_resumes_to_the_same_bits_and_exports(
     assert not (stopped / "student").exists()
     said = command("train", f"petri/vl/{name}", *settings(name, folder), "--out", stopped, "--resume")
     assert said.code == 0, said.err[-2000:]
-    weights = [(run / "student" / "model.safetensors").read_bytes() for run in (calm, stopped)]
-    assert weights[0] == weights[1] and numbers(calm) == numbers(stopped)
-    terms = {"loss/task", "loss/divergence"} if name == "villa_vcr" else {"loss/task"}
+    for file in (file.relative_to(calm) for file in (calm / "student").rglob("*.safetensors")):
+        assert (calm / file).read_bytes() == (stopped / file).read_bytes(), file
+    assert numbers(calm) == numbers(stopped)
+    terms = {"loss/task", "loss/divergence"} if name.startswith("villa") else {"loss/task"}
     assert {key for key in numbers(calm)[0] if key.startswith("loss/")} == terms
 
     student = open_trained(calm)
-    head = (
-        name.removesuffix("_adapted")
-        .removeprefix("vl_bert_")
-        .removeprefix("uniter_")
-        .removeprefix("villa_")
-        .removeprefix("bert_")
-    )
+    head = load_recipe(f"petri/vl/{name}").task.method
     pretraining = ["words", "region_features", "matching"] if name.endswith("adapted") else []
     assert kind_of(student).name == "fusion" and list(student.heads) == [*pretraining, head]
     if pretraining:
@@ -107,7 +98,11 @@ def test_a_recipe_trains_resumes_to_the_same_bits_and_exports(
     first = torch.load(calm / "checkpoints" / "step-00000002.pt", weights_only=True)["task"]
     final = student.state_dict()
     assert any(not torch.equal(first[f"student.{key}"], value) for key, value in final.items() if "heads" in key)
-    assert (calm / "regions.png").is_file() == (not name.startswith("bert"))
+    assert (calm / "regions.png").is_file() == (not name.startswith(("bert", "clip_vil")))
+    if name.startswith("clip_vil"):
+        tower, before = load_model(calm / "student" / "clip"), load_model("petri-teacher-small")
+        assert not torch.equal(tower.clip.visual.conv1.weight, before.clip.visual.conv1.weight)
+        assert torch.equal(tower.clip.token_embedding.weight, before.clip.token_embedding.weight)
 
 
 def test_what_cannot_work_is_said_before_the_training(command: Command, folder: Path, tmp_path: Path) -> None:
@@ -136,6 +131,8 @@ def test_regions_alone_are_cached(command: Command, folder: Path, tmp_path: Path
 
 def test_a_language_model_leaves_a_recipes_regions_alone(command: Command, folder: Path, tmp_path: Path) -> None:
     overrides = [*settings("uniter_vcr", folder), f"regions.store={tmp_path}/none", "evaluate=[{suite: vcr}]"]
+    said = command("train", "petri/vl/uniter_vcr", *overrides, "student=petri-bert", "--plan")
+    assert said.code == 0 and "regions" not in said.out, said.err[-2000:]
     said = command("train", "petri/vl/uniter_vcr", *overrides, "student=petri-bert", "--out", tmp_path / "run")
     assert said.code == 0, said.err[-2000:]
     assert not (tmp_path / "none").exists() and not (tmp_path / "run" / "evaluation_regions").exists()
@@ -146,6 +143,26 @@ def test_a_language_model_leaves_a_recipes_regions_alone(command: Command, folde
         "--out", tmp_path / "other",
     ).complaint()  # fmt: skip
     assert "`task.weights.regions`: 'petri-bert' sees no picture; set `task.weights` to {words: 1}" in said
+
+
+def test_a_student_that_reads_pictures_is_pretrained_and_measured_without_regions(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    overrides = [*settings("uniter_vcr_adapted", folder), f"regions.store={tmp_path}/none", "evaluate=[{suite: vcr}]"]
+    said = command(
+        "train", "petri/vl/uniter_vcr_adapted", *overrides, "student=petri-clip-vil:petri-teacher-small", "--out", run
+    )
+    assert said.code == 0, said.err[-2000:]
+    assert not (tmp_path / "none").exists() and not (run / "evaluation_regions").exists()
+    logged = set(numbers(run / "stages" / "adapt")[0])
+    assert {"loss/words", "loss/regions", "loss/matching"} <= logged
+    towers = [load_model(place / "student" / "clip") for place in (run / "stages" / "adapt", run)]
+    weights = [towers[0].clip.visual.conv1.weight, towers[1].clip.visual.conv1.weight]
+    weights.append(load_model("petri-teacher-small").clip.visual.conv1.weight)
+    assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    measured = command("evaluate", run, "--suite", "vcr", "--data", folder / "vcr")
+    assert measured.code == 0 and "q2a" in measured.out.lower(), measured.err[-2000:]
 
 
 def test_regions_of_a_map_train_and_are_forecast(command: Command, folder: Path, tmp_path: Path) -> None:

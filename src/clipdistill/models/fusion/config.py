@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from clipdistill.errors import UserError, explain, nearest
 
-Architecture = Literal["uniter", "vl_bert", "bert"]
+Architecture = Literal["uniter", "vl_bert", "bert", "clip_vil"]
 Attention = Literal["eager", "sdpa"]
 HeadName = Literal["vcr", "snli_ve", "vqa", "words", "region_features", "region_classes", "matching"]
 SHIPPED_WORDPIECE = "clipdistill:petri_wordpiece"
@@ -24,7 +25,7 @@ class FusionConfig(BaseModel):
     """What decides the shapes of a fusion model and how it starts. VILLA has UNITER's.
 
     `bert` is a language model: it sees no picture, and is the control for what pictures give. Its heads are UNITER's,
-    its token types BERT's own two.
+    its token types BERT's own two. `clip_vil` is UNITER's over the grid of an image tower (`clip_vil.py`).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -54,8 +55,8 @@ class FusionConfig(BaseModel):
     released configurations, where training brings the pictures in; `spread` makes them as long as a word's embedding
     from the start."""
     tags: bool = False
-    """UNITER: a word that points to a region carries the region's projected feature, through a LayerNorm of its own.
-    Ours: the authors' words carry nothing. VL-BERT's always do."""
+    """UNITER, CLIP-ViL: a word that points to a region carries the region's projected feature, through a LayerNorm of
+    its own. Ours: the authors' words carry nothing. VL-BERT's always do."""
     untagged: Literal["whole_image", "nothing"] = "whole_image"
     """VL-BERT: the visual feature of words that point to no region; `whole_image` is the authors'."""
     heads: dict[HeadName, int] = {}
@@ -87,10 +88,11 @@ _VL_BERT_LARGE = {**_VL_BERT, **_LARGE, "tokenizer": "bert-large-uncased"}
 _BERT = {**_UNITER, "architecture": "bert", "heads": {"words": 0}}
 _PRETRAINING = {"heads": {"words": 0, "region_features": 0, "region_classes": 1601, "matching": 2}}
 _VCR = {"vocabulary": 28996 + TAG_WORDS, "types": 4, "heads": {"vcr": 2}}
-# Wide enough to learn, small enough for two cores; `vocabulary` is that of the shipped words.
+# Wide enough to learn, small enough for two cores; `vocabulary` is that of the shipped words. BERT's spread of 0.02 is
+# made for 768 channels: a twelfth of them need sqrt(12) times as much for layers of the same strength.
 _PETRI = {
     "vocabulary": 312, "width": 64, "layers": 2, "attention_heads": 4, "hidden": 256, "positions": 96,
-    "region_width": 128,
+    "region_width": 128, "spread": 0.08,
 }  # fmt: skip
 
 NAMED: dict[str, dict[str, Any]] = {
@@ -111,39 +113,55 @@ NAMED: dict[str, dict[str, Any]] = {
     "bert-base": _BERT,
     "bert-large": {**_BERT, **_LARGE, "tokenizer": "bert-large-cased"},
     "petri-uniter": {**_PETRI, "architecture": "uniter", "types": 4},
-    "petri-uniter-tags": {**_PETRI, "architecture": "uniter", "types": 4, "tags": True, "visual_scale": 0.02},
-    "petri-vl-bert": {**_PETRI, "architecture": "vl_bert", "types": 3, "coordinates": 16, "visual_scale": 0.02},
+    "petri-uniter-tags": {**_PETRI, "architecture": "uniter", "types": 4, "tags": True, "visual_scale": 0.08},
+    "petri-vl-bert": {**_PETRI, "architecture": "vl_bert", "types": 3, "coordinates": 16, "visual_scale": 0.08},
     "petri-bert": {**_PETRI, "architecture": "bert"},
 }
 """Configurations by name: what differs from FusionConfig's defaults. VILLA's checkpoints fit UNITER's."""
 
+_CLIP_VIL = {**_UNITER, "architecture": "clip_vil", "types": 4, "tags": True, "visual_scale": 0.02}
+CLIP_VIL: dict[str, dict[str, Any]] = {
+    "clip-vil-base": _CLIP_VIL,
+    "clip-vil-large": {**_CLIP_VIL, **_LARGE, "tokenizer": "bert-large-cased"},
+    "petri-clip-vil": {**_PETRI, "architecture": "clip_vil", "types": 4, "tags": True, "visual_scale": 0.02},
+}
+"""Those that stand on a CLIP's image tower: a recipe writes `clip-vil-base:MODEL`, MODEL being any name of a CLIP."""
+ALL: Mapping[str, dict[str, Any]] = ChainMap(NAMED, CLIP_VIL)
 
-def is_config(name: str) -> bool:
-    """Whether a name stands for a configuration: one of `NAMED`, or a JSON file with the fields of one."""
-    if name in NAMED:
-        return True
+
+def architecture_of(name: str) -> str | None:
+    """The architecture of a configuration, one of `NAMED` or `CLIP_VIL` or a JSON file; None when it is none."""
+    if name in ALL:
+        return str(ALL[name]["architecture"])
     try:
         found = json.loads(Path(name).read_text(encoding="utf-8")) if name.endswith(".json") else None
     except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and found.get("architecture") in get_args(Architecture)
+        return None
+    if not isinstance(found, dict) or found.get("architecture") not in get_args(Architecture):
+        return None
+    return str(found["architecture"])
+
+
+def is_config(name: str) -> bool:
+    """Whether a name stands for a configuration that is a model by itself, and not on a CLIP."""
+    return architecture_of(name) not in (None, "clip_vil")
 
 
 def fusion_config(config: str | Mapping[str, Any] | FusionConfig, **changes: Any) -> FusionConfig:
-    """The configuration of a name (`NAMED`), of a JSON file with its fields, or of the fields, with changes.
+    """The configuration of a name (`NAMED`, `CLIP_VIL`), of a JSON file, or of its fields, with changes.
 
     Raises:
         UserError: no such name or field, or sizes that don't fit one another.
     """
-    if isinstance(config, str) and not is_config(config):
+    if isinstance(config, str) and architecture_of(config) is None:
         raise UserError(
-            f"fusion model '{config}': no such name.{nearest(config, NAMED)} Names: {', '.join(NAMED)}; or a .json "
+            f"fusion model '{config}': no such name.{nearest(config, ALL)} Names: {', '.join(ALL)}; or a .json "
             "file with the fields of one"
         )
     if isinstance(config, FusionConfig):
         fields: Mapping[str, Any] = config.model_dump()
     elif isinstance(config, str):
-        fields = NAMED[config] if config in NAMED else json.loads(Path(config).read_text(encoding="utf-8"))
+        fields = ALL[config] if config in ALL else json.loads(Path(config).read_text(encoding="utf-8"))
     else:
         fields = config
     try:

@@ -34,7 +34,7 @@ class FindRegions(Stage):
     def check(self) -> None:
         """Pictures whose regions a file lacks are named before anything is written."""
         if not (self.spec.store / "store.json").is_file():
-            check_files(self.spec, [Pictures(self.parts.data.mixture)], self.parts.recipe.data.max_bad_share)
+            check_files(self.spec, [Pictures(self.parts.data.whole)], self.parts.recipe.data.max_bad_share)
 
     def done(self) -> bool:
         """Never taken for granted: a store that is there is opened and compared, which costs little."""
@@ -44,13 +44,13 @@ class FindRegions(Stage):
         """The regions of a few pictures, times all pictures that there are."""
         if (self.spec.store / "store.json").is_file():
             return Forecast("regions")
-        ranks, pictures = self.parts.ranks, Pictures(self.parts.data.mixture)
+        ranks, pictures = self.parts.ranks, Pictures(self.parts.data.whole)
         seconds, disk = region_cost(self._maker(), [pictures], self.spec.max_regions, ranks.device)
         return Forecast("regions", seconds / ranks.world_size, disk_bytes=disk)
 
     def run(self) -> None:
         """Make what is missing, each rank its share."""
-        ranks, spec, mixture = self.parts.ranks, self.spec, self.parts.data.mixture
+        ranks, spec, mixture = self.parts.ranks, self.spec, self.parts.data.whole
         maker = self._maker()
         with Meter(f"regions ({spec.provider})", len(Pictures(mixture)), quiet=not ranks.is_main) as meter:
             try:
