@@ -141,11 +141,11 @@ def open_mixture(recipe: Recipe) -> Data:
     mixture = Mixture(parts, seed=seed)
     if not draws:
         return Data(mixture, mixture)
-    whole = Mixture(wholes, seed=seed)
-    if whole.picture_ids is not whole.ids:  # names of pictures depend on what else there is
-        names = dict(zip(whole.ids, whole.picture_ids, strict=True))
+    everything = Mixture(wholes, seed=seed)
+    if everything.picture_ids is not everything.ids:  # names of pictures depend on what else there is
+        names = dict(zip(everything.ids, everything.picture_ids, strict=True))
         mixture.picture_ids = [names[one] for one in mixture.ids]
-    return Data(mixture, whole, draws)
+    return Data(mixture, everything, draws)
 
 
 def augment_plan(recipe: Recipe) -> AugmentPlan:
