@@ -14,8 +14,8 @@ _IMG2DATASET = (
 
 # A piece of the path -> what to do. Longer names first, since the first that is found decides.
 _GUIDES = {
-    "data/weights": "checkpoints of UNITER, VILLA and VL-BERT by the links of their authors' repositories, under the names "
-    "that the recipe has",
+    "data/weights": "checkpoints of UNITER, VILLA and VL-BERT by the links of their authors' repositories, under the "
+    "names that the recipe has",
     "cc12m": "https://github.com/google-research-datasets/conceptual-12m has cc12m.tsv; write the line "
     f"`url<TAB>caption` above it, then: {_IMG2DATASET.format(name='cc12m')}",
     "cc3m": "https://ai.google.com/research/ConceptualCaptions/download has Train_GCC-training.tsv; save it as "
