@@ -32,12 +32,14 @@ def l1_distance(student: Tensor, teacher: Tensor, reduction: Reduction = "mean")
     return apart.sum(dim=-1) if reduction == "sum" else apart.mean(dim=-1)
 
 
+@full_precision
 def unit_rms(features: Tensor) -> Tensor:
     """Rows [..., D] scaled to a root mean square of 1, whatever the teacher's scale; rows of zeros stay zeros."""
     scale = features.square().mean(dim=-1, keepdim=True).sqrt()
     return features / scale.clamp_min(torch.finfo(features.dtype).tiny)
 
 
+@full_precision
 def word_scores(relevance: Tensor, importance: Tensor, mask: Tensor) -> Tensor:
     """S = S_vr / |S_vr|_1 + S_si / |S_si|_1 (equation 5).
 
@@ -53,6 +55,7 @@ def word_scores(relevance: Tensor, importance: Tensor, mask: Tensor) -> Tensor:
     )
 
 
+@full_precision
 def top_words(scores: Tensor, candidates: Tensor, count: int) -> Tensor:
     """The places of the `count` highest scores (equation 6), best first; of equal ones the earlier word.
 
@@ -74,6 +77,7 @@ def confidence_ratio(teacher: Tensor, student: Tensor, temperature: float = 1.0)
     return temperature * sure[0].to(sure[1].dtype) / sure[1]
 
 
+@full_precision
 def gate(ratio: Tensor) -> Tensor:
     """1 where the ratio is above 1, else 0 (equation 10, whose weight is the term's)."""
     return (ratio > 1).to(ratio.dtype)
