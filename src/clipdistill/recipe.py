@@ -190,6 +190,23 @@ class RegionSpec(Options):
     crop: Literal["resize", "centre"] = Field(
         "resize", description="whole boxes at the model's input size, as in the paper; or cut to their middle"
     )
+    features: Literal["crops", "map"] = Field(
+        "crops",
+        description="crops, each embedded; or what a map of the image tower, which sees a picture once, holds",
+    )
+    level: int | None = Field(
+        None, ge=0, description="of `map`: which; 0 is nearest to the pixels; none = 8 x 8 or more"
+    )
+    bins: int = Field(2, ge=1, le=7, description="of `map`: a box is pooled into bins x bins")
+    pad: float = Field(1.1, ge=1, le=2, description="of `map`: how much wider and higher boxes are made")
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> RegionSpec:
+        other = ("level", "bins", "pad") if self.features == "crops" else ("crop",)
+        for name in other:
+            if name in self.model_fields_set and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"`{name}` is of the other `features`; remove it, or set `features`")
+        return self
 
 
 class StageSpec(Strict):

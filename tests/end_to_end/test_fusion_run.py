@@ -15,7 +15,17 @@ from clipdistill.kinds import kind_of, open_trained
 from clipdistill.petri import write_world
 from clipdistill.recipe_files import load_recipe
 
-RECIPES = ("uniter_vcr", "uniter_snli_ve", "uniter_vqa", "vl_bert_vcr", "villa_vcr", "uniter_vcr_adapted")
+RECIPES = (
+    "uniter_vcr",
+    "uniter_snli_ve",
+    "uniter_vqa",
+    "vl_bert_vcr",
+    "villa_vcr",
+    "uniter_vcr_adapted",
+    "bert_vcr",
+    "bert_snli_ve",
+    "bert_vqa",
+)
 CLOCK = ("seconds", "samples_per_second", "mfu", "peak_memory_mb")
 
 
@@ -31,11 +41,10 @@ def settings(name: str, world: Path) -> list[str]:
     """Overrides that make of a recipe four steps on a micro world."""
     recipe = load_recipe(f"petri/vl/{name}")
     (source,) = recipe.data.train
-    assert recipe.regions is not None
     moved = {
         "petri.path": recipe.petri.path,  # type: ignore[union-attr]
         "data.train.0.path": source.path,
-        "regions.store": recipe.regions.store,
+        **({} if recipe.regions is None else {"regions.store": recipe.regions.store}),
         **{f"data.train.0.{key}": value for key, value in source.options().items() if key in ("root", "answers")},
     }
     return [
@@ -79,7 +88,13 @@ def test_a_recipe_trains_resumes_to_the_same_bits_and_exports(
     assert {key for key in numbers(calm)[0] if key.startswith("loss/")} == terms
 
     student = open_trained(calm)
-    head = name.removesuffix("_adapted").removeprefix("vl_bert_").removeprefix("uniter_").removeprefix("villa_")
+    head = (
+        name.removesuffix("_adapted")
+        .removeprefix("vl_bert_")
+        .removeprefix("uniter_")
+        .removeprefix("villa_")
+        .removeprefix("bert_")
+    )
     pretraining = ["words", "region_features", "matching"] if name.endswith("adapted") else []
     assert kind_of(student).name == "fusion" and list(student.heads) == [*pretraining, head]
     if pretraining:
@@ -88,7 +103,7 @@ def test_a_recipe_trains_resumes_to_the_same_bits_and_exports(
     first = torch.load(calm / "checkpoints" / "step-00000002.pt", weights_only=True)["task"]
     final = student.state_dict()
     assert any(not torch.equal(first[f"student.{key}"], value) for key, value in final.items() if "heads" in key)
-    assert (calm / "regions.png").is_file()
+    assert (calm / "regions.png").is_file() == (not name.startswith("bert"))
 
 
 def test_what_cannot_work_is_said_before_the_training(command: Command, folder: Path, tmp_path: Path) -> None:
@@ -113,3 +128,17 @@ def test_regions_alone_are_cached(command: Command, folder: Path, tmp_path: Path
     said = command("cache", "petri/vl/uniter_vcr", *settings("uniter_vcr", folder), store)
     assert said.code == 0 and (tmp_path / "regions" / "store.json").is_file(), said.err[-2000:]
     assert json.loads((tmp_path / "regions" / "store.json").read_text())["teacher"] == "petri-teacher-small"
+
+
+def test_a_language_model_leaves_a_recipes_regions_alone(command: Command, folder: Path, tmp_path: Path) -> None:
+    overrides = [*settings("uniter_vcr", folder), f"regions.store={tmp_path}/none", "evaluate=[{suite: vcr}]"]
+    said = command("train", "petri/vl/uniter_vcr", *overrides, "student=petri-bert", "--out", tmp_path / "run")
+    assert said.code == 0, said.err[-2000:]
+    assert not (tmp_path / "none").exists() and not (tmp_path / "run" / "evaluation_regions").exists()
+    measured = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert "petri-bert" in json.dumps(measured) and "q2a" in json.dumps(measured).lower()
+    said = command(
+        "train", "petri/vl/uniter_vcr_adapted", *settings("uniter_vcr_adapted", folder), "student=petri-bert",
+        "--out", tmp_path / "other",
+    ).complaint()  # fmt: skip
+    assert "`task.weights.regions`: 'petri-bert' sees no picture; set `task.weights` to {words: 1}" in said

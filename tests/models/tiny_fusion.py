@@ -16,12 +16,15 @@ HEADS = {
     "vl_bert": {
         "vcr": 1, "snli_ve": 3, "vqa": 5, "words": 0, "region_features": 0, "region_classes": 4, "matching": 2,
     },
+    "bert": {"vcr": 2, "snli_ve": 3, "vqa": 5, "words": 0},
 }  # fmt: skip
 ARCHITECTURES = ("uniter", "vl_bert")
 
 
 def tiny_config(architecture: str, **changes: Any) -> dict[str, Any]:
-    own = {"types": 4} if architecture == "uniter" else {"types": 3, "coordinates": 3, "visual_scale": 0.5}
+    own: dict[str, Any] = {
+        "uniter": {"types": 4}, "vl_bert": {"types": 3, "coordinates": 3, "visual_scale": 0.5}, "bert": {"types": 2},
+    }[architecture]  # fmt: skip
     common = {"architecture": architecture, "vocabulary": 312, "spread": 0.3, "heads": HEADS[architecture]}
     return {**TINY, **own, **common, **changes}
 

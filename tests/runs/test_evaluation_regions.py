@@ -74,11 +74,48 @@ def test_a_store_that_is_named(vcr: Path, tmp_path: Path) -> None:
     made_by(mixture, named)
     opener = EvaluationRegions(None, None, None, CPU)
     store = opener(mixture, named)
-    assert store is opener(mixture, named) and (store.rows(mixture.ids) >= 0).all()
-    more = made.write_vcr(tmp_path / "more", [made.vcr_item(k, "red", 0, 0) for k in range(9)])
-    others = Mixture([(open_source({"format": "vcr", "path": str(more), "split": "val"}), None)])
-    with pytest.raises(UserError, match=r"named: has no regions of vcr_val/val-3 \(6 are missing\)"):
-        opener(others, named)
+    assert store is opener(mixture, named) and (store.rows(mixture.picture_ids) >= 0).all()
+    more = made.write_vcr(tmp_path / "more", [made.vcr_item(k, "red", 0, 0) for k in range(9)], "changed.jsonl")
+    others = Mixture([(open_source({"format": "vcr", "path": str(more / "changed.jsonl")}), None)])
+    assert others.ids[0].startswith("vcr_changed/") and opener(others, named).ids == store.ids  # of the same pictures
+    few = tmp_path / "few"
+    made_by(others, few)
+    with pytest.raises(UserError, match=r"few: has no regions of green.jpg \(2 are missing\); name a store of these"):
+        opener(mixture, few)
+
+
+def test_changed_questions_about_the_same_pictures_need_no_store_of_their_own(vcr: Path, tmp_path: Path) -> None:
+    """A mitigated file is of the standard file's pictures; in a world where they are others it would be seen."""
+    run, changed = tmp_path / "run", vcr / "mitigated.jsonl"
+    lines = (vcr / "val.jsonl").read_text().splitlines()
+    changed.write_text("".join(line.replace("Why", "Who").replace("val-", "changed-") + "\n" for line in lines[:2]))
+    standard, mitigated = (
+        Mixture([(open_source({"format": "vcr", "path": str(path)}), None)]) for path in (vcr / "val.jsonl", changed)
+    )
+    regions = EvaluationRegions(spec(tmp_path), small, run, CPU)
+    assert regions.cost({"a": (standard, None), "b": (mitigated, None)})[0] > 0
+    whole = regions(standard, None)
+    assert regions(mitigated, None).path == whole.path == run / "evaluation_regions" / "vcr_val"
+    assert regions.cost({"a": (standard, None), "b": (mitigated, None)}) == (0, 0)
+    later = EvaluationRegions(spec(tmp_path), small, run, CPU)
+    assert later(mitigated, None).path == whole.path
+
+    other = made.write_vcr(tmp_path / "other", [made.vcr_item(0, "red", 0, 0)], "other.jsonl")
+    (other / "vcr1images" / "red.jpg").write_bytes((vcr / "vcr1images" / "blue.jpg").read_bytes() + b"\0")
+    moved = Mixture([(open_source({"format": "vcr", "path": str(other / "other.jsonl")}), None)])
+    assert later(moved, None).path == run / "evaluation_regions" / "vcr_other"
+    with pytest.raises(UserError, match=r"was made of another picture red.jpg, or of other boxes for it"):
+        later(moved, whole.path)
+
+
+def test_the_plan_counts_pictures_and_not_questions(tmp_path: Path) -> None:
+    asked = made.write_vcr(tmp_path / "more", [made.vcr_item(k, "red", 0, 0) for k in range(9)], "changed.jsonl")
+    many = Mixture([(open_source({"format": "vcr", "path": str(asked / "changed.jsonl")}), None)])
+    regions = EvaluationRegions(spec(tmp_path), small, tmp_path / "run", CPU)
+    width = small().embed_dim
+    assert regions.cost({"a": (many, None)})[1] == 1 * 2 * (2 * width + 40)  # one picture of two regions
+    assert regions.cost({"a": (many, None), "again": (many, tmp_path / "elsewhere")})[1] == 2 * (2 * width + 40)
+    assert EvaluationRegions(None, None, None, CPU).cost({"a": (many, None)}) == (0, 0)
 
 
 def test_without_a_store_or_a_way_to_make_one(vcr: Path, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_long_box_keeps_both_ends_when_resized_and_its_middle_when_centred(mod
     assert torch.equal(seen[1][0], apply(crop, None, view))  # what it was before there was a choice
     assert torch.equal(seen[0][0], apply(crop.resize(view.size[::-1], Image.Resampling.BICUBIC), None, view))
     assert stores[0] is not None and stores[0].regions(0).boxes.tolist() == [[5, 20, 55, 40]]  # the box, not the input
-    with pytest.raises(UserError, match="how crops are resized: the store has centre, now it is resize"):
+    with pytest.raises(UserError, match="how boxes become features: the store has centre, now it is resize"):
         cache_regions(model, mixture, Long(), tmp_path / "centre")
 
 
@@ -191,7 +191,7 @@ def test_class_names_are_part_of_the_annotations(model: Any, mixture: Mixture, t
     cache_regions(model, mixture, None, tmp_path / "store")
 
     class Renamed:
-        ids, sources = mixture.ids, mixture.sources
+        ids = picture_ids = mixture.ids
 
         def __len__(self) -> int:
             return len(mixture)

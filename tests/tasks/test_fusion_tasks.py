@@ -220,11 +220,3 @@ def test_data_and_options_that_do_not_fit(clip: Any, tmp_path: Path) -> None:
         SNLIVE.outputs(SNLIVE(student("uniter", clip)), vcr(tmp_path, clip, (1, 2)))
     with pytest.raises(UserError, match="adversarial"):
         VCR(student("uniter", clip), options={"adversarial": {"step": 3}})
-    with pytest.raises(UserError, match="`task.adversarial.modality`: 'adapter' has no words of its own to shift"):
-        adapter()
-
-
-def adapter() -> FusionTask:
-    stand_in = torch.nn.Linear(1, 1)
-    stand_in.name = "adapter"  # type: ignore[assignment]
-    return VCR(stand_in, options={"adversarial": {}})

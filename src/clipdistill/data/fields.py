@@ -202,7 +202,8 @@ class Regions(Field):
     region), `region_scores` and `region_areas` float32 [B, M].
 
     Args:
-        data: a mixture whose `regions` are a store of them (`rows(ids)`, `lookup(rows, M)`, `meta["max_regions"]`).
+        data: a mixture whose `regions` are a store of them: `rows(picture_ids)`, `lookup(rows, M)`,
+            `meta["max_regions"]`.
 
     Raises:
         UserError: it has none, or lacks those of a sample.
@@ -213,9 +214,9 @@ class Regions(Field):
         if self.store is None:
             raise UserError("`regions` is missing: the method sees regions; add {provider: ..., store: FOLDER}")
         self.max_regions = int(self.store.meta["max_regions"])
-        self.rows = self.store.rows(data.ids)
+        self.rows = self.store.rows(data.picture_ids)
         if (self.rows < 0).any():
-            first = data.ids[int((self.rows < 0).argmax())]
+            first = data.picture_ids[int((self.rows < 0).argmax())]
             raise UserError(
                 f"{self.store.path}: has no regions of {first}; delete it and run `clipdistill cache` again"
             )

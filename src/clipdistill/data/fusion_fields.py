@@ -36,7 +36,8 @@ _VL_BERT: dict[str, Layout] = {
     "question": (("[CLS]", 0), ("question", 0), ("[SEP]", 0), ("[MASK]", 1), ("[SEP]", 1)),
     "hypothesis": _UNITER["hypothesis"],
 }
-LAYOUTS = {"uniter": _UNITER, "vl_bert": _VL_BERT}
+_BERT: dict[str, Layout] = {**_VL_BERT, "question": _UNITER["question"]}
+LAYOUTS = {"uniter": _UNITER, "vl_bert": _VL_BERT, "bert": _BERT}
 """Architecture -> what is read -> the sequence: marks and texts, each with its token type, as the authors have it."""
 OPTIONS = {"answers": 4, "rationales": 4, "rationales_of_each": 16, "question": 0, "hypothesis": 0}
 """Texts a sample; 0 = one, without an axis for it."""
@@ -226,6 +227,17 @@ class FusionRegions(Regions):
         entries["region_boxes"] = torch.as_tensor(found["shares"])
         entries["object_regions"] = torch.as_tensor(objects)
         return entries
+
+
+def picture_fields(model: Any, data: Any) -> dict[str, Field]:
+    """What a batch holds of the pictures for a fusion model, by what it says that it sees (`FusionBase.sees`).
+
+    Raises:
+        UserError: the data has no regions, or their features don't fit the model.
+    """
+    if model.sees == "nothing":
+        return {}
+    return {"regions": FusionRegions(data, model.region_width)}
 
 
 def padded_texts(texts: Sequence[Coded]) -> dict[str, torch.Tensor]:

@@ -6,13 +6,14 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from typing import Any
 
 import numpy as np
 
 from clipdistill.data.draws import integer
+from clipdistill.data.pictures import picture_ids
 from clipdistill.data.sample import Sample
 from clipdistill.data.sources.base import Source
 from clipdistill.errors import UserError
@@ -44,6 +45,8 @@ class Mixture:
         for source, drawn in zip(self.sources, rows, strict=True):
             known = getattr(source, "ids", None)
             self.ids += [f"{source.name}/{known[row] if known is not None else source[row].id}" for row in drawn]
+        self.picture_ids = picture_ids(self.sources, rows, self.ids)
+        """The picture of each sample; `ids` itself where each sample has one of its own (`data.pictures`)."""
         classes = {source.classes for source in self.sources}
         self.classes: tuple[str, ...] | None = next(iter(classes)) if len(classes) == 1 else None
         """Class names when all sources agree on them, else None (and batches carry no labels)."""
@@ -59,7 +62,15 @@ class Mixture:
             [0, *[int(kept[a:b].sum()) for a, b in zip(self._starts, self._starts[1:], strict=False)]]
         )
         less.ids = [one for one, keep in zip(self.ids, kept, strict=True) if keep]
+        less.picture_ids = less.ids
+        if self.picture_ids is not self.ids:
+            less.picture_ids = [one for one, keep in zip(self.picture_ids, kept, strict=True) if keep]
         return less
+
+    def showing(self, pictures: Mapping[str, str]) -> dict[str, str]:
+        """What is said of pictures, such as why they can't be read, said of each sample that shows one."""
+        pairs = zip(self.ids, self.picture_ids, strict=True)
+        return {one: pictures[picture] for one, picture in pairs if picture in pictures} if pictures else {}
 
     def __len__(self) -> int:
         return len(self._row)

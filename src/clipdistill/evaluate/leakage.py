@@ -59,7 +59,8 @@ def target_leakage(data: Any, targets: Any, captions: int = 1000) -> dict[str, A
     ids = [data.ids[row] for row in owner]
     rows = targets.rows(ids)
     image, text = torch.from_numpy(targets.pair_image(rows, which)), torch.from_numpy(targets.text(rows, which))
-    found = data.regions.lookup(data.regions.rows(ids), int(data.regions.meta["max_regions"]))
+    own = data.regions.rows([data.picture_ids[row] for row in owner])
+    found = data.regions.lookup(own, int(data.regions.meta["max_regions"]))
     plain = torch.from_numpy(found["features"].sum(axis=1) / found["mask"].sum(axis=1, keepdims=True))
     number = torch.tensor(owner)
     return {

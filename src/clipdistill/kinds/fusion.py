@@ -15,6 +15,7 @@ from clipdistill.kinds.dual_encoder import require_weights
 from clipdistill.models.fusion import NAMED, create_fusion
 from clipdistill.models.fusion.adapter_config import ADAPTERS
 from clipdistill.models.fusion.clip_adapter import ClipAdapter, create_adapter
+from clipdistill.models.fusion.config import is_config
 from clipdistill.models.fusion.measures import fingerprint
 from clipdistill.models.fusion.saving import is_fusion, load_fusion, save_fusion, split_name
 from clipdistill.models.loading import load_model
@@ -30,10 +31,10 @@ class FusionKind(Kind):
     recomputes = True
 
     def new(self, spec: ModelSpec, seed: int, device: torch.device | str = "cpu") -> Any:
-        """By a configuration's name with weights drawn from the seed, from a checkpoint, or an adapter on a CLIP."""
+        """A configuration with weights drawn from the seed, or from a checkpoint; or an adapter on a CLIP."""
         if spec.model is None:
             raise UserError(f"`student.model` is missing: name a fusion model, such as {next(iter(NAMED))}")
-        if spec.model in NAMED:
+        if is_config(spec.model):
             return create_fusion(spec.model, seed, device=device)
         name, clip = split_name(spec.model)
         if name in ADAPTERS:

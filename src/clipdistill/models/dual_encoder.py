@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from clipdistill.models.feature_maps import MapLevel, image_map, map_levels
 from clipdistill.models.token_features import image_token_features, text_token_features
 from clipdistill.models.tokenisation import TextTokenizer
 
@@ -113,6 +114,18 @@ class DualEncoder(nn.Module):
             token), or the N cells of the last grid of a convolutional tower. C is the tower's width.
         """
         return image_token_features(self.clip.visual, self.normalise_pixels(pixels))
+
+    def map_levels(self) -> list[MapLevel]:
+        """The maps of features that the image tower has, first the one nearest to the pixels.
+
+        Raises:
+            UserError: it gives none.
+        """
+        return map_levels(self.clip.visual, tuple(self.preprocess["size"]), self.name)
+
+    def image_map(self, pixels: torch.Tensor, level: int) -> torch.Tensor:
+        """One of `map_levels` of images [B, 3, H, W] as `encode_image` takes them -> [B, C, h, w]."""
+        return image_map(self.clip.visual, self.normalise_pixels(pixels), level)
 
     def text_tokens(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embed texts and keep the feature of each token before pooling.

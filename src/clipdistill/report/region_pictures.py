@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from clipdistill.data.pictures import Pictures
 from clipdistill.stores.regions import StoredRegions
 
 COLOURS = ("#0b8a7a", "#c2620f", "#6d4fd0", "#b3261e", "#1f6feb")
@@ -71,10 +72,11 @@ def _has_targets(run: Path) -> bool:
 def draw_regions(data: Any, regions: Any, file: Path, pictures: int = 12) -> None:
     """Draw the stored regions of pictures from all over a mixture into `file`, for the report."""
     some: list[tuple[Any, Any]] = []
-    positions = range(0, len(data), max(1, len(data) // pictures))
-    rows = regions.rows([data.ids[position] for position in positions])
+    distinct = Pictures(data)
+    positions = range(0, len(distinct), max(1, len(distinct) // pictures))
+    rows = regions.rows([distinct.ids[position] for position in positions])
     for position, row in list(zip(positions, rows.tolist(), strict=True))[:pictures]:
-        if data.ids[position] not in regions.bad:
-            some.append((data[position].image.open(), regions.regions(row)))
+        if distinct.ids[position] not in regions.bad:
+            some.append((distinct[position].image.open(), regions.regions(row)))
     if some:
         file.write_bytes(region_sheet(some))

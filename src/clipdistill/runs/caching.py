@@ -12,7 +12,7 @@ from clipdistill.recipe import Recipe
 from clipdistill.runs.checks import check_recipe
 from clipdistill.runs.derived import trainings
 from clipdistill.runs.parts import Parts, open_parts
-from clipdistill.runs.regions import region_model
+from clipdistill.runs.regions import region_model, sees_regions
 from clipdistill.runs.stages import Cache, FindRegions, Stage
 from clipdistill.tasks import find_task
 
@@ -53,7 +53,7 @@ def _stores(parts: Parts, batch_size: int) -> list[tuple[Stage, Path]]:
             stage = Cache(parts, state, batch_size)
             stages.append((stage, stage.path))
     recipe = parts.recipe
-    if recipe.regions is not None:
+    if recipe.regions is not None and sees_regions(recipe, parts.model):
 
         def base() -> Any:
             found = KINDS[find_task(recipe.task.method).KIND].open(recipe.student, parts.ranks.device)

@@ -17,7 +17,7 @@ from clipdistill.runs.derived import control_recipe, teacher_recipe, trainings
 from clipdistill.runs.evaluation import check_suites, open_evaluations
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts, open_parts
-from clipdistill.runs.regions import region_model
+from clipdistill.runs.regions import region_model, region_spec, region_width, sees_regions
 from clipdistill.runs.stages import Cache, Evaluate, Export, FindRegions, Fit, Report, Stage, Targets
 from clipdistill.runs.stages.regions import dry_regions
 from clipdistill.tasks import find_task
@@ -71,7 +71,7 @@ class Chain:
             self._before(parts)
             folder = self.run if last else RunFolder(self.run.path / "stages" / self.recipe.stages[number].name)
             title = "" if len(recipes) == 1 else f"stage {number + 1} of {len(recipes)}: {each.name}"
-            dry = self._dry if self.recipe.regions is not None else None
+            dry = self._dry if sees_regions(self.recipe, parts.model) else None
             self.fits.append(Fit(parts, folder, folder.student, title=title, start=start, dry=dry))
             start = folder.student
         assert parts is not None
@@ -86,7 +86,7 @@ class Chain:
         """What a training needs first: its teachers' stores, regions, and a teacher of the run's own."""
         self.before += [Cache(parts, state) for state in parts.teachers if state.spec.store is not None]
         recipe = parts.recipe
-        if recipe.regions is None:
+        if not sees_regions(recipe, parts.model):
             return
         self.before.append(FindRegions(parts, self.region_model(), self.run.path / "regions.png"))
         for state in parts.teachers:
@@ -107,7 +107,7 @@ class Chain:
 
     def _dry(self, parts: Parts) -> Mixture:
         """Data with regions of the right shape, for forecasts that are made before they are found."""
-        return dry_regions(parts, int(self.region_model().embed_dim))
+        return dry_regions(parts, region_width(region_spec(self.recipe), self.region_model()))
 
     def region_model(self) -> Any:
         """What embeds regions, those of the training's pictures and those that are measured with."""

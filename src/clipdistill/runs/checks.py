@@ -23,6 +23,8 @@ def check_recipe(recipe: Recipe, world_size: int = 1) -> None:
             check_provider({"provider": recipe.regions.provider, **recipe.regions.options()})
         except UserError as error:
             raise UserError(f"`regions`: {error}") from error
+        if recipe.regions.features == "map" and find_task(recipe.task.method).KIND == "dual_encoder":
+            raise UserError("`regions.features`: regions are compared with texts here, so they are embedded; use crops")
         if recipe.regions.model is None and (kind := find_task(recipe.task.method).KIND) != "dual_encoder":
             raise UserError(f"`regions.model` is missing: a {kind} student embeds no regions; name a CLIP that does")
     names = [spec.name for spec in recipe.stages]

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from clipdistill.data import Mixture
+from clipdistill.data.pictures import Pictures
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
 from clipdistill.kinds import open_trained
 from clipdistill.recipe import RegionSpec
 from clipdistill.recipe_files import load_recipe
-from clipdistill.runs.regions import open_regions, region_model
-from clipdistill.stores.region_cache import cache_regions
+from clipdistill.runs.regions import region_cost, region_maker, region_model
+from clipdistill.stores.region_boxes import RegionMaker
+from clipdistill.stores.region_cache import write_regions
 from clipdistill.stores.regions import RegionStore
 
 FOLDER = "evaluation_regions"
-"""In a run: a store for each source that a suite measured."""
+"""In a run: stores of the pictures that a suite measured with, named for the source that they were made for."""
 
 
 class EvaluationRegions:
     """What suites ask for the regions of a source's pictures (`evaluate.suites.base.RegionsOf`).
 
-    A store is opened, or made, once, and all models that are measured share it.
+    A store is opened, or made, once, and all models that are measured share it. So do all sources of the same pictures:
+    other questions about them, or changed ones, need no store of their own.
 
     Args:
         spec: how the run finds regions; None = it doesn't, and stores must lie there.
@@ -45,6 +48,7 @@ class EvaluationRegions:
         self.spec, self.base, self.folder, self.device = spec, base, folder, device
         self.max_bad_share = max_bad_share
         self._open: dict[tuple[Path, str], Any] = {}
+        self._making: RegionMaker | None = None
 
     def __call__(self, mixture: Mixture, path: Path | None) -> Any:
         """The store of a mixture's pictures.
@@ -55,8 +59,8 @@ class EvaluationRegions:
         if path is None:
             if self.folder is None:
                 raise UserError("regions: a fusion model sees regions of pictures; say where their store lies")
-            path = self.folder / FOLDER / _named(mixture)
-        key = (path, mixture.fingerprint())
+            path = self._place(mixture)
+        key = (path, Pictures(mixture).fingerprint())
         if key not in self._open:
             self._open[key] = self._opened(mixture, path)
         return self._open[key]
@@ -71,25 +75,49 @@ class EvaluationRegions:
         own = self.folder is not None and path.is_relative_to(self.folder)
         store = self._make(mixture, path) if made and (own or not (path / "store.json").is_file()) else None
         store = store or RegionStore.open(path)
-        missing = (store.rows(mixture.ids) < 0).nonzero()[0]
-        if len(missing):
-            raise UserError(
-                f"regions: {path}: has no regions of {mixture.ids[int(missing[0])]} ({len(missing):,} are missing); "
-                "it is of other pictures"
-            )
+        if why := store.lacks(Pictures(mixture)):
+            raise UserError(f"regions: {path}: {why}; name a store of these pictures, or delete it")
         return store
 
+    def _place(self, mixture: Mixture) -> Path:
+        """Where the run keeps the regions of these pictures: in a store that has them all, or one of its own."""
+        assert self.folder is not None
+        own, pictures = self.folder / FOLDER / _named(mixture), Pictures(mixture)
+        if (own / "store.json").is_file():
+            return own
+        stores = sorted(file.parent for file in (self.folder / FOLDER).glob("*/store.json"))
+        return next((place for place in stores if RegionStore.open(place).lacks(pictures) is None), own)
+
+    def cost(self, mixtures: Mapping[str, tuple[Mixture, Path | None]]) -> tuple[float, float]:
+        """Seconds and bytes that stores will take which aren't there yet: those of the sources that are given.
+
+        mixtures: with where the store of each is said to lie.
+        """
+        waiting: dict[str, Pictures] = {}
+        for mixture, path in mixtures.values():
+            place = path or (self._place(mixture) if self.folder is not None else None)
+            if place is not None and not (place / "store.json").is_file():
+                pictures = Pictures(mixture)
+                waiting[pictures.fingerprint()] = pictures
+        if not waiting or self.spec is None or self.base is None:
+            return 0.0, 0.0
+        return region_cost(self._maker(), list(waiting.values()), self.spec.max_regions, self.device)
+
     def _make(self, mixture: Mixture, path: Path) -> Any:
-        assert self.spec is not None and self.base is not None
-        with Meter(f"regions to measure with ({self.spec.provider})", len(mixture)) as meter:
+        assert self.spec is not None
+        maker = self._maker()
+        with Meter(f"regions to measure with ({self.spec.provider})", len(Pictures(mixture))) as meter:
             try:
-                return cache_regions(
-                    self.base(), mixture, open_regions(self.spec, self.device), path,
-                    min_score=self.spec.min_score, max_regions=self.spec.max_regions, crop=self.spec.crop,
-                    device=self.device, max_bad_share=self.max_bad_share, progress=meter.reach,
-                )  # fmt: skip
+                return write_regions(maker, mixture, path, max_bad_share=self.max_bad_share, progress=meter.reach)
             except UserError as error:
                 raise UserError(f"regions: {error}") from error
+
+    def _maker(self) -> RegionMaker:
+        """Opened once: its provider may be a detector."""
+        assert self.spec is not None and self.base is not None
+        if self._making is None:
+            self._making = region_maker(self.spec, self.base(), self.device)
+        return self._making
 
 
 def regions_of(model: str | Path, device: torch.device) -> EvaluationRegions:

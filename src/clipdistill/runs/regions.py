@@ -1,16 +1,34 @@
-"""A recipe's regions: what finds them in a picture, and what embeds them."""
+"""A recipe's regions: what finds them in a picture, and what gives them features."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
+from clipdistill.data.pictures import Pictures
+from clipdistill.engine.forecast import seconds_of
 from clipdistill.errors import UserError
 from clipdistill.kinds import KINDS
+from clipdistill.models.feature_maps import chosen_level
 from clipdistill.models.regions import open_provider
 from clipdistill.recipe import Recipe, RegionSpec
+from clipdistill.stores.region_boxes import RegionMaker
+from clipdistill.stores.region_crops import Crops
+from clipdistill.stores.region_maps import MapRegions
 
 ANNOTATIONS = "annotations"
+TIMED = 8
+"""Pictures whose regions are made to time it."""
+
+
+def sees_regions(recipe: Recipe, model: Any) -> bool:
+    """Whether a training has regions: a recipe's are left alone by a student that sees none of them.
+
+    So the same recipe with another student, such as a language model, is a control.
+    """
+    return recipe.regions is not None and getattr(model, "sees", "regions") == "regions"
 
 
 def region_spec(recipe: Recipe) -> RegionSpec:
@@ -48,3 +66,47 @@ def region_model(recipe: Recipe, base: Callable[[], Any], device: Any) -> Any:
     except UserError as error:
         raise UserError(f"`regions.model`: {error}") from error
     return model.requires_grad_(False).eval()
+
+
+def region_maker(spec: RegionSpec, model: Any, device: torch.device, batch_size: int = 64) -> RegionMaker:
+    """What makes the regions that a recipe asks for.
+
+    Args:
+        model: of `region_model`. batch_size: crops, or pictures of `features: map`, that it sees at once.
+
+    Raises:
+        UserError: a provider that can't be opened, a level that the model doesn't have.
+    """
+    found, model = open_regions(spec, device), model.to(device)
+    try:
+        if spec.features == "map":
+            return MapRegions(
+                model, device, found, spec.min_score, spec.max_regions, spec.level, spec.bins, spec.pad, batch_size
+            )
+    except UserError as error:
+        raise UserError(f"`regions`: {error}") from error
+    return Crops(model, device, found, spec.min_score, spec.max_regions, spec.crop, batch_size)
+
+
+def region_width(spec: RegionSpec, model: Any) -> int:
+    """Width of the features that a recipe's regions will have; UserError for a level that the model doesn't have."""
+    if spec.features == "crops":
+        return int(model.embed_dim)
+    try:
+        return chosen_level(model.map_levels(), spec.level, model.name).channels * spec.bins**2
+    except UserError as error:
+        raise UserError(f"`regions`: {error}") from error
+
+
+def region_cost(
+    maker: RegionMaker, sets: Sequence[Pictures], max_regions: int, device: torch.device
+) -> tuple[float, float]:
+    """About how many seconds, and bytes of disk, the regions of sets of pictures take: those of a few, times all."""
+    count = sum(len(pictures) for pictures in sets)
+    if not count:
+        return 0.0, 0.0
+    few = range(min(TIMED, len(sets[0])))
+    with maker.working():
+        maker.of(sets[0], few[:1])
+        seconds = seconds_of(lambda: maker.of(sets[0], few), device) / len(few)
+    return seconds * count, count * max_regions * (2.0 * maker.width + 40)

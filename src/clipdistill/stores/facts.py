@@ -28,7 +28,8 @@ DECISIVE = {
     "provider_key": "the provider",
     "min_score": "min_score",
     "max_regions": "max_regions",
-    "crop": "how crops are resized",
+    "crop": "how boxes become features",
+    "keys": "what a row is of",
 }
 
 

@@ -53,7 +53,7 @@ def cache_pairs(
     """
     path, device = Path(path), torch.device(device)
     facts = _facts(meta, base, regions, mixture, world_size)
-    rows = regions.rows(mixture.ids)
+    rows = regions.rows(mixture.picture_ids)
     if (rows < 0).any():
         raise UserError(f"{regions.path}: lacks regions of {mixture.ids[int(np.argmax(rows < 0))]}")
     arrays = [ArraySpec(name, int(base.embed_dim), "caption") for name in ("image", "text")]

@@ -1,46 +1,31 @@
-"""The regions of some pictures: which boxes are kept, how they are cut out, and their embeddings."""
+"""Regions as crops: each box is cut out, resized and embedded as a picture of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 
-from clipdistill.data import ImageView, Mixture
-from clipdistill.data.sample import BadImage
+from clipdistill.data import ImageView
 from clipdistill.data.transforms import apply
-from clipdistill.stores.encoder import Encoder
-
-
-@dataclass(frozen=True)
-class FoundRegions:
-    """The regions of n pictures, one after the other, best first within each.
-
-    counts: n numbers of regions, 0 for a picture that can't be read. features: float32 [rows, D], unit vectors.
-    geometry: float32 [rows, 6], x1 y1 x2 y2 score area. shares: float32 [rows, 4], boxes as shares of the picture.
-    labels: class names. bad: `id`, `reason` of each such picture.
-    """
-
-    counts: list[int]
-    features: np.ndarray
-    geometry: np.ndarray
-    shares: np.ndarray
-    labels: list[str]
-    bad: list[dict[str, str]]
+from clipdistill.stores.arrays import ArraySpec
+from clipdistill.stores.encoder import Encoder, evaluating
+from clipdistill.stores.region_boxes import BoxFinder, FoundRegions, geometry_of
+from clipdistill.stores.region_facts import finder_facts
+from clipdistill.stores.regions import region_arrays
 
 
 @dataclass
 class Crops:
-    """Finds and embeds regions.
+    """Finds regions and embeds their crops; features are unit vectors in the model's embedding space.
 
-    All but `crop` as `cache_regions` takes them.
     crop: "resize" takes the whole box to the model's input, whatever its shape (DCLIP, appendix A: "regions extracted
         by YOLO are cropped and resized"); "centre" treats it as a picture of its own, which most models resize by the
         shorter side and cut to the middle: of a box of 1 : 2.5 that leaves 40 %.
+    batch_size: crops the model encodes at once. The others are those of `BoxFinder`.
     """
 
     model: Any
@@ -48,31 +33,47 @@ class Crops:
     provider: Any | None
     min_score: float
     max_regions: int
-    crop: Literal["resize", "centre"]
-    batch_size: int
-    detect_batch: int
+    crop: Literal["resize", "centre"] = "resize"
+    batch_size: int = 64
+    detect_batch: int = 8
+    name: str = field(init=False)
+    width: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.name = "annotations" if self.provider is None else self.provider.name
+        self.width = int(self.model.embed_dim)
+        self.finder = BoxFinder(self.provider, self.min_score, self.max_regions, self.detect_batch)
         view = ImageView.from_preprocess(self.model.preprocess)
         self._encoder = Encoder(self.model, "embedding", self.device)
         self._view = replace(view, resize_mode="squash") if self.crop == "resize" else view
 
-    def of(self, mixture: Mixture, rows: range) -> FoundRegions:
-        """The regions of the samples at `rows` of a mixture."""
+    def arrays(self) -> list[ArraySpec]:
+        """Features, geometry, shares."""
+        return region_arrays(self.width)
+
+    def facts(self, pictures: Any) -> dict[str, Any]:
+        """Model, provider and how boxes become pictures."""
+        return finder_facts(self.model, self.finder, self.width, self.crop, pictures)
+
+    def working(self) -> AbstractContextManager[Any]:
+        """The model in evaluation mode, on the device."""
+        self.model.to(self.device)
+        return evaluating(self.model)
+
+    def of(self, pictures: Any, rows: range) -> FoundRegions:
+        """The regions of the pictures at `rows`."""
         counts, labels = [0] * len(rows), []
         bad: list[dict[str, str]] = []
-        geometry: list[list[float]] = []
-        shares: list[np.ndarray] = []
+        geometry: list[np.ndarray] = [np.zeros((0, 6))]
+        shares: list[np.ndarray] = [np.zeros((0, 4))]
         crops: list[torch.Tensor] = []
-        features: list[np.ndarray] = [np.zeros((0, int(self.model.embed_dim)), np.float32)]
-        for place, image, found in self._found(mixture, rows, bad):
-            boxes, scores, names = self._chosen(found, image.size)
+        features: list[np.ndarray] = [np.zeros((0, self.width), np.float32)]
+        for place, image, boxes, scores, names in self.finder.found(pictures, rows, bad):
             counts[place] = len(boxes)
-            shares.append(boxes / [image.width, image.height, image.width, image.height])
-            for box, score, name in zip(boxes, scores, names, strict=True):
-                share = (box[2] - box[0]) * (box[3] - box[1]) / (image.width * image.height)
-                geometry.append([*box, score, min(1.0, share)])
-                labels.append(name)
+            labels += names
+            for each, part in zip((geometry, shares), geometry_of(boxes, scores, image.size), strict=True):
+                each.append(part)
+            for box in boxes:
                 left, top, right, bottom = (round(side) for side in box)
                 cut = image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
                 crops.append(apply(cut, None, self._view))
@@ -81,36 +82,5 @@ class Crops:
                 crops = crops[self.batch_size :]
         if crops:
             features.append(self._encoder.image(torch.stack(crops))[0])
-        table = np.array(geometry, np.float32).reshape(-1, 6)
-        parts = np.concatenate([np.zeros((0, 4)), *shares]).astype(np.float32)
+        table, parts = (np.concatenate(each).astype(np.float32) for each in (geometry, shares))
         return FoundRegions(counts, np.concatenate(features), table, parts, labels, bad)
-
-    def _found(
-        self, mixture: Mixture, rows: range, bad: list[dict[str, str]]
-    ) -> Iterator[tuple[int, Image.Image, Any]]:
-        """Yield (place in `rows`, picture, what was found), provider batch by provider batch."""
-        waiting: list[tuple[int, Image.Image, Any]] = []
-        for place, row in enumerate(rows):
-            sample = mixture[row]
-            try:
-                waiting.append((place, sample.image.open(), sample.regions))
-            except BadImage as error:
-                bad.append({"id": sample.id, "reason": str(error)})
-            if waiting and (len(waiting) == self.detect_batch or row == rows[-1]):
-                images = [image for _, image, _ in waiting]
-                found = [own for *_, own in waiting] if self.provider is None else self.provider.find(images)
-                for (where, image, _), one in zip(waiting, found, strict=True):
-                    yield where, image, one
-                waiting = []
-
-    def _chosen(self, found: Any | None, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """The surest boxes inside the picture, best first; the whole picture when there is none."""
-        if found is not None and len(found.boxes):
-            width, height = size
-            boxes = np.clip(np.asarray(found.boxes, np.float64), 0, [width, height, width, height])
-            scores = np.asarray(found.scores, np.float64)
-            keep = (scores >= self.min_score) & (boxes[:, 2] - boxes[:, 0] >= 1) & (boxes[:, 3] - boxes[:, 1] >= 1)
-            order = [int(k) for k in np.argsort(-scores, kind="stable") if keep[k]][: self.max_regions]
-            if order:
-                return boxes[order], scores[order], [found.labels[k] for k in order]
-        return np.array([[0.0, 0.0, *size]]), np.ones(1), ["picture"]

@@ -1,8 +1,9 @@
-"""RegionStore: boxes, confidences, class names and crop embeddings of the regions of each picture, ragged, on disk.
+"""RegionStore: boxes, confidences, class names and features of the regions of each picture, ragged, on disk.
 
-Its arrays have as many rows a sample as it has regions, best first: `features` [rows, D], unit vectors in half
-precision, `geometry` [rows, 6] in float32: x1 y1 x2 y2 score area, and `shares` [rows, 4] in float32: the box as
-shares of the picture's width and height. Class names are notes of the blocks.
+Its arrays have as many rows a picture as it has regions, best first: `features` [rows, D] in half precision (of crops
+unit vectors, else as what gave them has them), `geometry` [rows, 6] in float32: x1 y1 x2 y2 score area, and `shares`
+[rows, 4] in float32: the box as shares of the picture's width and height. Class names are notes of the blocks, and so
+are stamps, which tell whether a picture is still the one that was seen. Rows are found by `Mixture.picture_ids`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from clipdistill.data.pictures import Pictures, stamp
 from clipdistill.errors import UserError
 from clipdistill.stores.arrays import AGAIN, ArraySpec
 from clipdistill.stores.store import Store
@@ -51,6 +53,30 @@ class RegionStore(Store):
         geometry = np.array(shard.arrays["geometry"][first : first + count])
         labels = shard.notes[block]["labels"][first - head : first - head + count]
         return StoredRegions(geometry[:, :4], geometry[:, 4], tuple(labels))
+
+    def lacks(self, pictures: Pictures) -> str | None:
+        """What of these pictures the store hasn't got, in a few words; None when it has all of them.
+
+        Whether they are the same pictures is seen by the stamps of up to 64 of them.
+        """
+        if pictures.shared and self.meta.get("keys") is None:
+            return "was written by an earlier version, with regions for each question and not for each picture"
+        rows = self.rows(pictures.ids)
+        missing = (rows < 0).nonzero()[0]
+        if len(missing):
+            return f"has no regions of {pictures.ids[int(missing[0])]} ({len(missing):,} are missing)"
+        for place in pictures.probes() if pictures.shared else ():
+            name = pictures.ids[place]
+            if name not in self.bad and self.stamp(int(rows[place])) != stamp(pictures[place]):
+                return f"was made of another picture {name}, or of other boxes for it"
+        return None
+
+    def stamp(self, row: int) -> str | None:
+        """The stamp of one picture (`data.pictures.stamp`); None where a picture is a sample."""
+        ((shard, _, local),) = self._by_shard(self.checked([row]))
+        block, place = divmod(int(local[0]), shard.block_rows)
+        stamps = shard.notes[block].get("stamps")
+        return None if stamps is None else str(stamps[place])
 
     def lookup(self, rows: Any, max_regions: int) -> dict[str, np.ndarray]:
         """Return the regions of pictures, padded to `max_regions`, best first.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field
-from clipdistill.data.fusion_fields import FusionRegions, FusionTexts, Reads
+from clipdistill.data.fusion_fields import FusionTexts, Reads, picture_fields
 from clipdistill.data.sample import Sample
 from clipdistill.errors import UserError
 from clipdistill.models.fusion import FusionInputs, fusion_inputs
@@ -68,11 +68,11 @@ class FusionTask(Task):
         spec = self.settings.adversarial
         if spec is None:
             return
-        if spec.modality != "regions" and not hasattr(self.student, "embeddings"):
-            raise UserError(
-                f"`task.adversarial.modality`: '{self.student.name}' has no words of its own to shift; set it to "
-                "regions"
-            )
+        wanted = (spec.modality,) if spec.modality in ("words", "regions") else ("words", "regions")
+        if lacking := [one for one in wanted if one not in self.student.shifts]:
+            what = {"words": "has no words of its own", "regions": "sees no regions"}[lacking[0]]
+            can = self.student.shifts[0]
+            raise UserError(f"`task.adversarial.modality`: '{self.student.name}' {what} to shift; set it to {can}")
         self.weights["divergence"] = spec.weight
 
     def reads(self) -> tuple[Reads, ...]:
@@ -119,7 +119,7 @@ class FusionTask(Task):
             self.student.add_heads({self.HEAD: wanted}, seed)
 
     def fields(self, data: Mixture) -> dict[str, Field]:
-        """Texts, regions and targets.
+        """Texts, what the student sees of pictures, and targets.
 
         Raises:
             UserError: the data has no such texts or no regions, or their features don't fit the student.
@@ -127,8 +127,7 @@ class FusionTask(Task):
         found: dict[str, Field] = {}
         for reads in self.reads():
             found[reads] = FusionTexts(self.student, reads, max_tokens=self.settings.max_tokens)
-        found["regions"] = FusionRegions(data, region_width(self.student))
-        return found | self.target_fields(data)
+        return found | picture_fields(self.student, data) | self.target_fields(data)
 
     def trainable(self) -> Iterator[Trainable]:
         """The head's share of the learning rate is an option."""
@@ -207,9 +206,3 @@ class FusionTask(Task):
         found: Tensor = self.student.scores(self.HEAD, output, inputs)
         texts: Tensor = batch[f"{reads}/ids"]
         return found.unflatten(0, tuple(texts.shape[:2])) if texts.ndim == 3 else found
-
-
-def region_width(model: Any) -> int:
-    """The width of region features that a fusion model takes: a CLIP adapter's is its CLIP's embeddings'."""
-    found = getattr(model.config, "region_width", None)
-    return int(model.clip.embed_dim if found is None else found)

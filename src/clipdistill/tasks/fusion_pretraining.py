@@ -10,10 +10,11 @@ from torch.nn.functional import cross_entropy
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field
 from clipdistill.data.masked_fields import DrawnRegions, MaskedTexts, TrueText, TrueTexts
+from clipdistill.errors import UserError
 from clipdistill.models.fusion import FusionInputs, fusion_inputs
 from clipdistill.models.fusion.config import HeadName
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
-from clipdistill.tasks.fusion import SEEDS, region_width
+from clipdistill.tasks.fusion import SEEDS
 
 HEADS: dict[str, tuple[HeadName, int]] = {
     "words": ("words", 0), "regions": ("region_features", 0), "matching": ("matching", 2),
@@ -46,6 +47,14 @@ class FusionPretraining(Task):
     TERMS = {"words": 2.0, "regions": 1.0, "matching": 1.0}
     Options = FusionPretrainingOptions
 
+    def build(self) -> None:
+        """A language model guesses words alone."""
+        for term in ("regions", "matching"):
+            if term in self.weights and self.student.sees == "nothing":
+                raise UserError(
+                    f"`task.weights.{term}`: '{self.student.name}' sees no picture; set `task.weights` to {{words: 1}}"
+                )
+
     def prepare(self, data: Mixture) -> None:
         """Put the heads on that are missing."""
         for term in self.weights:
@@ -57,10 +66,13 @@ class FusionPretraining(Task):
     def fields(self, data: Mixture) -> dict[str, Field]:
         """Texts plain and masked, and regions."""
         limit = self.settings.max_tokens
+        masked = MaskedTexts(self.student, self.settings.reads, "masked", limit)
+        if self.student.sees == "nothing":
+            return {"masked": masked}
         return {
-            "masked": MaskedTexts(self.student, self.settings.reads, "masked", limit),
+            "masked": masked,
             "plain": TrueTexts(self.student, self.settings.reads, "plain", limit),
-            "regions": DrawnRegions(data, region_width(self.student)),
+            "regions": DrawnRegions(data, self.student.region_width),
         }
 
     def gathers(self, name: str) -> bool:
@@ -83,8 +95,8 @@ class FusionPretraining(Task):
 
     def sample_weights(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """How many are masked: the mean is over them, not over samples."""
-        counts = {"words": batch["masked/wanted"] >= 0, "regions": batch["hidden_regions"]}
-        return {term: counts[term].sum(dim=1).float() for term in self.weights if term in counts}
+        counts = {"words": lambda: batch["masked/wanted"] >= 0, "regions": lambda: batch["hidden_regions"]}
+        return {term: counts[term]().sum(dim=1).float() for term in self.weights if term in counts}
 
     def _words(self, batch: Batch) -> Tensor:
         inputs, wanted = fusion_inputs(batch, "masked"), batch["masked/wanted"]

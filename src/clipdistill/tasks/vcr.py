@@ -50,8 +50,8 @@ class VCR(FusionTask):
         return MODES[self.settings.mode]
 
     def outputs(self, data: Mixture) -> int:
-        """Numbers an option: UNITER's wrong and right, else right alone."""
-        return 2 if getattr(self.student.config, "architecture", None) == "uniter" else 1
+        """Numbers an option: wrong and right, or right alone."""
+        return int(self.student.option_outputs)
 
     def target_fields(self, data: Mixture) -> dict[str, Field]:
         """Which option is right."""

@@ -26,7 +26,8 @@ class Source(Protocol):
 
     name: what mixtures and reports call it. classes: class names when samples carry labels, else None.
     A source may also have `ids` (all sample ids, in order), `blocks` (row ranges that lie together on disk, which the
-    shuffle then keeps near each other) and `skipped` (what was left out when it was opened: (id, reason)).
+    shuffle then keeps near each other), `pictures` (a key for each sample's picture, where samples share pictures; the
+    same in every source of the same pictures) and `skipped` (what was left out when it was opened: (id, reason)).
     """
 
     name: str

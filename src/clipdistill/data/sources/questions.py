@@ -27,6 +27,7 @@ class QuestionSource:
 
     LABELS: names of the fields that answer the question; `unlabelled` leaves them (and `Sample.label`) out.
     strata: the class of each sample for low-shot draws, None = it has none; strata_names: the classes.
+    pictures: the key of each sample's picture (`data.pictures`).
     """
 
     LABELS: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class QuestionSource:
         classes: tuple[str, ...] | None = None,
         strata: Sequence[str | None] | None = None,
         strata_names: tuple[str, ...] = (),
+        pictures: Sequence[str] | None = None,
     ) -> None:
         self.name = name
         self.skipped = skipped
@@ -50,6 +52,7 @@ class QuestionSource:
         self.unlabelled = unlabelled
         self._rows = chosen_rows(ids, subset, unlabelled)
         self.ids = [ids[row] for row in self._rows]
+        self.pictures = None if pictures is None else [pictures[row] for row in self._rows]
         self.strata = None if strata is None else [strata[row] for row in self._rows]
         self.strata_names = strata_names
 

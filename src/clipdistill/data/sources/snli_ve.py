@@ -79,7 +79,9 @@ class SnliVeSource(QuestionSource):
         unlabelled: bool,
     ) -> None:
         ids = unique_ids(row[0] for row in rows)
-        super().__init__(name, ids, skipped, subset=subset, unlabelled=unlabelled, classes=CLASSES)
+        super().__init__(
+            name, ids, skipped, subset=subset, unlabelled=unlabelled, classes=CLASSES, pictures=[row[1] for row in rows]
+        )
         self._names, self._pictures = ids, pictures
         self._table = rows
         labels = [row[4] for row in rows]

@@ -114,8 +114,9 @@ class VcrSource(QuestionSource):
         ids = unique_ids(row[0] for row in rows)
         strata = [row[4] for row in rows]
         super().__init__(
-            name, ids, skipped, subset=subset, unlabelled=unlabelled, strata=strata, strata_names=types.names
-        )
+            name, ids, skipped, subset=subset, unlabelled=unlabelled, strata=strata, strata_names=types.names,
+            pictures=_keys(rows),
+        )  # fmt: skip
         self.file, self.root, self.types, self.join = file, root, types, join
         self._names = ids
         self._offsets = array("q", (row[1] for row in rows))
@@ -150,6 +151,23 @@ class VcrSource(QuestionSource):
         fields |= {label: item[label] for label in self.LABELS if item.get(label) is not None}
         image = ImageRef(str(self.root / self._images[row]))
         return Sample(self._names[row], image, regions=self._regions[row], fields=fields)
+
+
+def _keys(rows: list[tuple[str, int, str, Regions, str]]) -> list[str]:
+    """Of each picture its file's name; with boxes that aren't the first ones given for it, it counts as another."""
+    first: dict[str, Regions] = {}
+    others: dict[str, list[Regions]] = {}
+    keys = []
+    for _, _, image, regions, _ in rows:
+        if first.setdefault(image, regions) is regions:
+            keys.append(image)
+            continue
+        known = others.setdefault(image, [])
+        if not any(one is regions for one in known):
+            known.append(regions)
+        number = next(place for place, one in enumerate(known) if one is regions)
+        keys.append(f"{image}#boxes{number + 2}")
+    return keys
 
 
 def check_item(item: dict[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clipdistill.data.pictures import picture_keys
 from clipdistill.data.sample import ImageRef, Sample
 from clipdistill.data.sources.annotations import read_json
 from clipdistill.data.sources.base import existing, not_empty
@@ -94,7 +95,8 @@ class VqaSource(QuestionSource):
         ids: Sequence[str] | None = None,
     ) -> None:
         self._names = ids if ids is not None else [str(record[0]) for record in records]
-        super().__init__(name, self._names, skipped, subset=subset, unlabelled=unlabelled)
+        pictures = picture_keys((record[2], record[3]) for record in records)
+        super().__init__(name, self._names, skipped, subset=subset, unlabelled=unlabelled, pictures=pictures)
         self._records = records
         self.answers = vocabulary
         self._places = {answer: number for number, answer in enumerate(vocabulary)}

@@ -118,6 +118,10 @@ class Suite(ABC, Generic[OptionsT, OpenedT]):
         """Why a model of one of the suite's kinds can't be measured, in a sentence; None when it can."""
         return None
 
+    def region_sources(self, opened: OpenedT, options: OptionsT, kind: str) -> Mapping[str, tuple[Any, Path | None]]:
+        """Sources whose pictures' regions a model of `kind` is shown, by name, and where their store is said to lie."""
+        return {}
+
     @abstractmethod
     def run(self, job: Job, opened: OpenedT, options: OptionsT) -> list[Result]:
         """Run a model of one of the suite's kinds over what `open` gave, which any number of models may share."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from clipdistill.data.fields import Field
-from clipdistill.data.fusion_fields import OPTIONS, FusionRegions, FusionTexts, Reads
+from clipdistill.data.fusion_fields import OPTIONS, FusionTexts, Reads, picture_fields
 from clipdistill.data.loader import evaluation_batches
 from clipdistill.data.mixture import Mixture
 from clipdistill.errors import UserError
@@ -34,21 +34,21 @@ class Pairs:
 
     def __init__(self, job: Job, source: Any, regions: Path | None, head: str, *reads: Reads) -> None:
         model: Any = job.model
-        if job.regions is None:
+        if model.sees == "regions" and job.regions is None:
             raise UserError(
                 "regions: a fusion model sees regions of pictures; evaluate it in its run, or pass `regions`, what "
                 "opens a store of them"
             )
         self.job, self.model, self.head = job, model, head
         mixture = Mixture([(source, None)])
-        store = job.regions(mixture, regions)
-        bad: Mapping[str, str] = store.bad
+        store = job.regions(mixture, regions) if model.sees == "regions" and job.regions is not None else None
+        bad: Mapping[str, str] = {} if store is None else mixture.showing(store.bad)
         self.rows = [row for row, one in enumerate(mixture.ids) if one not in bad]
         self.bad = [{"id": one.partition("/")[2], "reason": str(bad[one])} for one in mixture.ids if one in bad]
         self.mixture = mixture.without(bad) if self.bad else mixture
         self.mixture.regions = store
         self.fields: dict[str, Field] = {each: FusionTexts(model, each) for each in reads}
-        self.fields["regions"] = FusionRegions(self.mixture, getattr(model.config, "region_width", None))
+        self.fields |= picture_fields(model, self.mixture)
         self.options = max(1, *(OPTIONS[each] for each in reads))
 
     def batches(self) -> Iterator[dict[str, Any]]:

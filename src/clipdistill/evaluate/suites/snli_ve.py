@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -63,6 +64,12 @@ class SnliVe(Suite[SnliVeOptions, dict[str, Any]]):
     def unfit(self, model: Any, opened: dict[str, Any]) -> str | None:
         """A fusion model without the head."""
         return without_head(model, "snli_ve", len(CLASSES))
+
+    def region_sources(
+        self, opened: dict[str, Any], options: SnliVeOptions, kind: str
+    ) -> Mapping[str, tuple[Any, Path | None]]:
+        """All of them, for a fusion model."""
+        return {name: (source, options.regions) for name, source in opened.items()} if kind == "fusion" else {}
 
     def run(self, job: Job, opened: dict[str, Any], options: SnliVeOptions) -> list[Result]:
         """One result a source."""

@@ -78,6 +78,12 @@ class Vcr(Suite[VcrOptions, dict[str, Any]]):
         """A fusion model without the head."""
         return without_head(model, "vcr")
 
+    def region_sources(
+        self, opened: dict[str, Any], options: VcrOptions, kind: str
+    ) -> Mapping[str, tuple[Any, Path | None]]:
+        """All of them, for a fusion model."""
+        return {name: (source, options.regions) for name, source in opened.items()} if kind == "fusion" else {}
+
     def run(self, job: Job, opened: dict[str, Any], options: VcrOptions) -> list[Result]:
         """One result a source."""
         return [self._one(job, name, source, options) for name, source in opened.items()]

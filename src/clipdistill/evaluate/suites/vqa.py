@@ -87,6 +87,12 @@ class Vqa(Suite[VqaOptions, dict[str, Any]]):
         found = (without_head(model, "vqa", len(source.answers)) for source in opened.values())
         return next((why for why in found if why), None)
 
+    def region_sources(
+        self, opened: dict[str, Any], options: VqaOptions, kind: str
+    ) -> Mapping[str, tuple[Any, Path | None]]:
+        """All of them, for a fusion model."""
+        return {name: (source, options.regions) for name, source in opened.items()} if kind == "fusion" else {}
+
     def run(self, job: Job, opened: dict[str, Any], options: VqaOptions) -> list[Result]:
         """One result a source."""
         return [self._one(job, name, source, options) for name, source in opened.items()]

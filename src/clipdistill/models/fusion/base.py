@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from clipdistill.errors import UserError
 from clipdistill.models.fusion.config import HeadName
 from clipdistill.models.fusion.inputs import FusionInputs, FusionOutput
+
+Sees = Literal["regions", "nothing"]
+"""What of a picture a fusion model reads: stored features of regions, or nothing at all."""
 
 
 class FusionBase(nn.Module):
@@ -25,6 +28,26 @@ class FusionBase(nn.Module):
     config: Any
     name: str
     heads: nn.ModuleDict
+
+    @property
+    def sees(self) -> Sees:
+        """What it reads of a picture, see `data.fusion_fields.picture_fields`."""
+        return "regions"
+
+    @property
+    def shifts(self) -> tuple[str, ...]:
+        """What adversarial training can shift: `words`, `regions`."""
+        return ("words", "regions")
+
+    @property
+    def region_width(self) -> int:
+        """Numbers in the feature of a region that it takes."""
+        return int(self.config.region_width)
+
+    @property
+    def option_outputs(self) -> int:
+        """Numbers that the head `vcr` gives an option: 2 = wrong and right, 1 = right alone."""
+        return 1
 
     @property
     def tokenizer(self) -> Any:

@@ -96,6 +96,16 @@ class ClipAdapter(FusionBase):
         return Head(self.width, outputs, dropout=self.config.dropout)
 
     @property
+    def shifts(self) -> tuple[str, ...]:
+        """It has no words of its own."""
+        return ("regions",)
+
+    @property
+    def region_width(self) -> int:
+        """Of its CLIP's embeddings."""
+        return int(self.clip.embed_dim)
+
+    @property
     def tokenizer(self) -> Any:
         """CLIP's: texts -> int64 [B, L]."""
         return self.clip.tokenizer

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clipdistill.errors import UserError, explain, nearest
 
-Architecture = Literal["uniter", "vl_bert"]
+Architecture = Literal["uniter", "vl_bert", "bert"]
 Attention = Literal["eager", "sdpa"]
 HeadName = Literal["vcr", "snli_ve", "vqa", "words", "region_features", "region_classes", "matching"]
 SHIPPED_WORDPIECE = "clipdistill:petri_wordpiece"
@@ -19,7 +21,11 @@ TAG_WORDS = 81
 
 
 class FusionConfig(BaseModel):
-    """What decides the shapes of a fusion model and how it starts. VILLA has UNITER's."""
+    """What decides the shapes of a fusion model and how it starts. VILLA has UNITER's.
+
+    `bert` is a language model: it sees no picture, and is the control for what pictures give. Its heads are UNITER's,
+    its token types BERT's own two.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -78,6 +84,7 @@ _UNITER = {"architecture": "uniter", "vocabulary": 28996, "lower_case": False, "
 _UNITER_LARGE = {**_UNITER, **_LARGE, "tokenizer": "bert-large-cased"}
 _VL_BERT = {"architecture": "vl_bert", "vocabulary": 30522, "types": 3, "tokenizer": "bert-base-uncased"}
 _VL_BERT_LARGE = {**_VL_BERT, **_LARGE, "tokenizer": "bert-large-uncased"}
+_BERT = {**_UNITER, "architecture": "bert", "heads": {"words": 0}}
 _PRETRAINING = {"heads": {"words": 0, "region_features": 0, "region_classes": 1601, "matching": 2}}
 _VCR = {"vocabulary": 28996 + TAG_WORDS, "types": 4, "heads": {"vcr": 2}}
 # Wide enough to learn, small enough for two cores; `vocabulary` is that of the shipped words.
@@ -101,26 +108,49 @@ NAMED: dict[str, dict[str, Any]] = {
     "vl-bert-large-vcr": {**_VL_BERT_LARGE, "heads": {"vcr": 1, "region_classes": 81}},
     "vl-bert-base-vqa": {**_VL_BERT, "heads": {"vqa": 3129}},
     "vl-bert-large-vqa": {**_VL_BERT_LARGE, "heads": {"vqa": 3129}},
+    "bert-base": _BERT,
+    "bert-large": {**_BERT, **_LARGE, "tokenizer": "bert-large-cased"},
     "petri-uniter": {**_PETRI, "architecture": "uniter", "types": 4},
     "petri-uniter-tags": {**_PETRI, "architecture": "uniter", "types": 4, "tags": True, "visual_scale": 0.02},
     "petri-vl-bert": {**_PETRI, "architecture": "vl_bert", "types": 3, "coordinates": 16, "visual_scale": 0.02},
+    "petri-bert": {**_PETRI, "architecture": "bert"},
 }
 """Configurations by name: what differs from FusionConfig's defaults. VILLA's checkpoints fit UNITER's."""
 
 
+def is_config(name: str) -> bool:
+    """Whether a name stands for a configuration: one of `NAMED`, or a JSON file with the fields of one."""
+    if name in NAMED:
+        return True
+    try:
+        found = json.loads(Path(name).read_text(encoding="utf-8")) if name.endswith(".json") else None
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("architecture") in get_args(Architecture)
+
+
 def fusion_config(config: str | Mapping[str, Any] | FusionConfig, **changes: Any) -> FusionConfig:
-    """The configuration of a name (`NAMED`) or of its fields, with changes.
+    """The configuration of a name (`NAMED`), of a JSON file with its fields, or of the fields, with changes.
 
     Raises:
         UserError: no such name or field, or sizes that don't fit one another.
     """
-    if isinstance(config, str) and config not in NAMED:
-        raise UserError(f"fusion model '{config}': no such name.{nearest(config, NAMED)} Names: {', '.join(NAMED)}")
+    if isinstance(config, str) and not is_config(config):
+        raise UserError(
+            f"fusion model '{config}': no such name.{nearest(config, NAMED)} Names: {', '.join(NAMED)}; or a .json "
+            "file with the fields of one"
+        )
     if isinstance(config, FusionConfig):
         fields: Mapping[str, Any] = config.model_dump()
+    elif isinstance(config, str):
+        fields = NAMED[config] if config in NAMED else json.loads(Path(config).read_text(encoding="utf-8"))
     else:
-        fields = NAMED[config] if isinstance(config, str) else config
+        fields = config
     try:
         return FusionConfig.model_validate({**fields, **changes})
     except ValidationError as error:
-        raise UserError(f"fusion model: {explain(error, FusionConfig)}") from error
+        raise UserError(f"fusion model{_whose(config)}: {explain(error, FusionConfig)}") from error
+
+
+def _whose(config: Any) -> str:
+    return f" '{config}'" if isinstance(config, str) else ""

@@ -23,23 +23,24 @@ def create_fusion(
     *,
     device: str | torch.device = "cpu",
     attention: Attention = "sdpa",
-    tokenizer: bool = True,
+    tokenizer: bool | Path = True,
     **changes: Any,
 ) -> FusionModel:
     """Make a fusion model with random weights, in evaluation mode.
 
     Args:
-        config: a name of `NAMED`, the fields of FusionConfig, or one.
+        config: a name of `NAMED`, a .json file with the fields of FusionConfig, the fields, or one.
         seed: makes the weights a function of this number and leaves torch's random state untouched; None draws from it.
         tokenizer: False where only numbers will be fed; the released models' vocabularies may not be on this machine.
+            A folder: the one whose files lie there.
         changes: fields to change, such as `region_width=256` or `heads={"vqa": 10}`.
 
     Raises:
         UserError: no such name or field, sizes that don't fit, or a tokenizer that isn't on this machine.
     """
     sizes = fusion_config(config, **changes)
-    name = config if isinstance(config, str) else sizes.architecture
-    words = open_tokenizer(sizes) if tokenizer else None
+    name = Path(config).stem if isinstance(config, str) else sizes.architecture
+    words = open_tokenizer(sizes, tokenizer if isinstance(tokenizer, Path) else None) if tokenizer else None
     with torch.random.fork_rng(devices=[]) if seed is not None else nullcontext():
         if seed is not None:
             torch.manual_seed(seed)

@@ -27,7 +27,38 @@ class Embeddings(Protocol):
     ) -> tuple[Tensor, Tensor]: ...
 
 
-class UniterEmbeddings(nn.Module):
+class WordEmbeddings(nn.Module):
+    """BERT's: LN(word + position + type). What regions there are isn't seen; `region_shift` shifts nothing."""
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.words = nn.Embedding(config.vocabulary, width)
+        self.positions = nn.Embedding(config.positions, width)
+        self.types = nn.Embedding(config.types, width)
+        self.text_norm = nn.LayerNorm(width, eps=EPS)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def start(self, spread: float) -> None:
+        """Nothing but layers and embedding tables."""
+
+    def forward(
+        self, inputs: FusionInputs, word_shift: Tensor | None = None, region_shift: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See `Embeddings`."""
+        del region_shift
+        words = shifted(self.words(inputs.ids), word_shift)
+        return self.dropout(self.placed(words, inputs)), inputs.text_mask
+
+    def placed(self, words: Tensor, inputs: FusionInputs) -> Tensor:
+        """Words [B, L, D] with their positions and types, through the LayerNorm."""
+        found: Tensor = self.text_norm(
+            words + self.positions(word_positions(inputs.text_mask)) + self.types(inputs.types)
+        )
+        return found
+
+
+class UniterEmbeddings(WordEmbeddings):
     """UNITER (2020), section 3.1, as its code has it.
 
     A word: LN(word + position + type). A region: LN(LN(linear(feature)) + LN(linear(box)) + type 1), where a box is x1
@@ -37,19 +68,14 @@ class UniterEmbeddings(nn.Module):
     """
 
     def __init__(self, config: FusionConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         width = config.width
-        self.words = nn.Embedding(config.vocabulary, width)
-        self.positions = nn.Embedding(config.positions, width)
-        self.types = nn.Embedding(config.types, width)
-        self.text_norm = nn.LayerNorm(width, eps=EPS)
         self.feature, self.box = nn.Linear(config.region_width, width), nn.Linear(7, width)
         self.feature_norm, self.box_norm = nn.LayerNorm(width, eps=EPS), nn.LayerNorm(width, eps=EPS)
         self.tag_norm = nn.LayerNorm(width, eps=EPS) if config.tags else None
         self.visual_scale = config.visual_scale
         self.masked_feature = nn.Parameter(torch.empty(config.region_width))
         self.region_norm = nn.LayerNorm(width, eps=EPS)
-        self.dropout = nn.Dropout(config.dropout)
 
     def start(self, spread: float) -> None:
         """Draw what is neither a layer nor an embedding table."""
@@ -66,7 +92,7 @@ class UniterEmbeddings(nn.Module):
         words = shifted(self.words(inputs.ids), word_shift)
         if self.tag_norm is not None and inputs.tags is not None:
             words = words + pointed(self.tag_norm(projected), inputs.tags) * (inputs.tags >= 0)[..., None]
-        text = self.text_norm(words + self.positions(word_positions(inputs.text_mask)) + self.types(inputs.types))
+        text = self.placed(words, inputs)
         seen = self.feature_norm(projected) + self.box_norm(self.box(seven_numbers(inputs.boxes)))
         regions = self.region_norm(seen + self.types.weight[1])
         sequence = torch.cat([self.dropout(text), self.dropout(regions)], dim=1)

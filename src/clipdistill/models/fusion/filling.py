@@ -56,6 +56,33 @@ def fill(model: FusionModel, found: Released, where: str = "checkpoint") -> tupl
     return sorted(apart & set(model.heads)), sorted(apart - set(model.heads))
 
 
+def fill_from_bert(model: FusionModel, found: Released, where: str = "checkpoint") -> None:
+    """Start a model from a BERT: words, positions, types, their LayerNorm, the first of its layers and the pooler.
+
+    So UNITER and VL-BERT started before their pretraining. What only regions go through, and heads, keep their draw (a
+    masked language model has no pooler, and it does too);
+    rows of types and words that BERT hasn't got are made as in `fill`. A deeper BERT gives its first layers.
+
+    Raises:
+        UserError: it has fewer layers or positions, or other widths, named in one line.
+    """
+    wanted = model.state_dict()
+    state = {key: value for key, value in found.state.items() if _head(key) is None}
+    if model.config.architecture == "vl_bert":
+        state = {key.replace("text_norm", "norm"): value for key, value in state.items()}
+    state = {key: value for key, value in state.items() if key in wanted}
+    positions = "embeddings.positions.weight"
+    state[positions] = state[positions][: len(wanted[positions])]
+    state = {key: _widened(key, value, wanted[key]) for key, value in state.items()}
+    apart = ("embeddings.", "heads.", "pooler.")
+    missing = [key for key in wanted if key not in state and not key.startswith(apart)]
+    wrong = [f"{k} is {_shape(v)} and not {_shape(wanted[k])}" for k, v in state.items() if v.shape != wanted[k].shape]
+    if missing or wrong:
+        parts = [_listed("missing", missing), _listed("of another shape", wrong)]
+        raise UserError(f"{where}: this BERT can't start '{model.name}': {'; '.join(filter(None, parts))}")
+    model.load_state_dict(state, strict=False)
+
+
 def _adopted(model: FusionModel, state: State) -> State:
     """What VL-BERT's pretraining gives to fine-tuning besides the trunk, as the authors' code has it.
 

@@ -54,13 +54,13 @@ class Head(nn.Module):
 def make_head(name: HeadName, outputs: int, config: FusionConfig) -> Head:
     """A head by name.
 
-    UNITER: `vcr` (two numbers an option: wrong, right), `vqa` and `snli_ve` read the pooled vector through a hidden
-    layer of twice the width, with ReLU for VCR and GELU else. VL-BERT: `vcr` (one number an option) and, since the
-    authors have none, `snli_ve` alike, are dropout and a linear layer on the pooled vector; `vqa` reads the [MASK] that
-    stands for the answer. Pretraining heads: `words`, `region_features` (UNITER's output matrix is its input projection
-    transposed; VL-BERT, whose authors don't regress features, has its own), `region_classes`, `matching`.
+    UNITER and BERT: `vcr` (two numbers an option: wrong, right), `vqa` and `snli_ve` read the pooled vector through a
+    hidden layer of twice the width, with ReLU for VCR and GELU else. VL-BERT: `vcr` (one number an option) and, since
+    the authors have none, `snli_ve` alike, are dropout and a linear layer on the pooled vector; `vqa` reads the [MASK]
+    that stands for the answer. Pretraining heads: `words`, `region_features` (UNITER's output matrix is its input
+    projection transposed; VL-BERT, whose authors don't regress features, has its own), `region_classes`, `matching`.
     """
-    width, uniter = config.width, config.architecture == "uniter"
+    width, uniter = config.width, config.architecture != "vl_bert"
     if name == "words":
         return Head(width, config.vocabulary, between=width, reads="text", tied=True)
     if name == "region_features":

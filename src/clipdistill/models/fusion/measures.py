@@ -8,6 +8,7 @@ import json
 import torch
 
 from clipdistill.models.fusion.base import FusionBase
+from clipdistill.models.fusion.batches import texts_alone
 from clipdistill.models.fusion.clip_adapter import ClipAdapter
 from clipdistill.models.fusion.inputs import FusionInputs, with_whole_image
 from clipdistill.models.measures import counted_flops
@@ -42,12 +43,17 @@ def parameter_counts(model: FusionBase) -> dict[str, int]:
 
 
 def example(model: FusionBase, pairs: int, words: int = 32, regions: int = 36) -> FusionInputs:
-    """Pairs of `words` words and `regions` regions (the first the whole image) that a model can read; all alike."""
+    """Pairs of `words` words and `regions` regions (the first the whole image) that a model can read; all alike.
+
+    A model that sees nothing gets no region.
+    """
     if isinstance(model, ClipAdapter):
-        ids, width = model.tokenizer(["a"]).expand(pairs, -1), model.clip.embed_dim
+        ids = model.tokenizer(["a"]).expand(pairs, -1)
     else:
         ids = torch.full((pairs, min(words, model.config.positions - 2)), 2)
-        width = model.config.region_width
+    if model.sees == "nothing":
+        return texts_alone(ids, torch.zeros_like(ids), torch.ones_like(ids, dtype=torch.bool))
+    width = model.region_width
     features, boxes, mask = with_whole_image(
         torch.zeros(pairs, regions - 1, width),
         torch.tensor([0.25, 0.25, 0.75, 0.75]).expand(pairs, regions - 1, 4),

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from clipdistill.errors import UserError
-from clipdistill.models.fusion.base import FusionBase
+from clipdistill.models.fusion.base import FusionBase, Sees
 from clipdistill.models.fusion.config import Attention, FusionConfig, HeadName
-from clipdistill.models.fusion.embeddings import EPS, UniterEmbeddings, VLBertEmbeddings
+from clipdistill.models.fusion.embeddings import EPS, UniterEmbeddings, VLBertEmbeddings, WordEmbeddings
 from clipdistill.models.fusion.heads import make_head
 from clipdistill.models.fusion.inputs import FusionInputs, FusionOutput
 
-EMBEDDINGS: dict[str, Any] = {"uniter": UniterEmbeddings, "vl_bert": VLBertEmbeddings}
+EMBEDDINGS: dict[str, Any] = {"uniter": UniterEmbeddings, "vl_bert": VLBertEmbeddings, "bert": WordEmbeddings}
 HIDDEN_SCORE = -10_000.0
 """What is added to the attention scores of padding, as in BERT; its share comes out as exactly 0."""
 
@@ -68,6 +68,21 @@ class FusionModel(FusionBase):
             nn.init.normal_(module.weight, std=self.config.spread)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+    @property
+    def sees(self) -> Sees:
+        """BERT sees nothing."""
+        return "nothing" if self.config.architecture == "bert" else "regions"
+
+    @property
+    def shifts(self) -> tuple[str, ...]:
+        """Of BERT the words alone."""
+        return ("words",) if self.sees == "nothing" else super().shifts
+
+    @property
+    def option_outputs(self) -> int:
+        """VL-BERT has one."""
+        return 1 if self.config.architecture == "vl_bert" else 2
 
     @property
     def tokenizer(self) -> Any:
@@ -148,7 +163,9 @@ class FusionModel(FusionBase):
 
     def _check(self, inputs: FusionInputs, weights: bool) -> None:
         config = self.config
-        if inputs.features.shape[-1] != config.region_width:
+        if self.sees == "nothing" and inputs.boxes.shape[1]:
+            raise UserError(f"fusion model '{self.name}': sees no region; give texts alone")
+        if self.sees == "regions" and inputs.features.shape[-1] != config.region_width:
             raise UserError(
                 f"fusion model '{self.name}': region features have a width of {inputs.features.shape[-1]}, and the "
                 f"model takes {config.region_width}; give features of the same detector, or a model made for these"

@@ -2,6 +2,7 @@
 
 UNITER and VILLA: `uniter.` (or `bert.`) before the trunk, heads beside it. VL-BERT: `vlbert.` before it,
 `vlbert._module.` after fine-tuning on VCR, heads and region features beside it. `module.` may stand before everything.
+BERT: the names of transformers, `bert.` before the trunk or nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ STAGE_HEADS: dict[str, dict[Stage, tuple[HeadName, ...]]] = {
         "pretraining": ("words", "region_classes", "matching"),
         "vcr": ("vcr", "region_classes"), "snli_ve": ("snli_ve",), "vqa": ("vqa",),
     },
+    "bert": {"pretraining": ("words",)},
 }  # fmt: skip
 """The heads that the authors' model of each stage can have. VL-BERT's `snli_ve` is ours, under VCR's names."""
 
@@ -57,6 +59,14 @@ TRUNK: dict[str, dict[str, str]] = {
         "encoder": "vlbert.encoder",
         "pooler": "vlbert.pooler",
     },
+    "bert": {
+        "embeddings.words": "bert.embeddings.word_embeddings",
+        "embeddings.positions": "bert.embeddings.position_embeddings",
+        "embeddings.types": "bert.embeddings.token_type_embeddings",
+        "embeddings.text_norm": "bert.embeddings.LayerNorm",
+        "encoder": "bert.encoder",
+        "pooler": "bert.pooler",
+    },
 }
 """Ours -> the authors', by whole names or their beginnings (up to a dot)."""
 
@@ -89,6 +99,7 @@ HEADS: dict[str, dict[Stage, dict[HeadName, tuple[str, dict[str, str]]]]] = {
         "snli_ve": {"snli_ve": ("final_mlp", {"out": "1"})},
         "vqa": {"vqa": ("final_mlp", _FROM_MASK)},
     },
+    "bert": {"pretraining": {"words": ("cls.predictions", _WORDS)}},
 }
 """A stage's heads -> where the authors keep them, and their parts: ours -> theirs."""
 
@@ -98,22 +109,26 @@ TIED: dict[str, dict[HeadName, tuple[str, str]]] = {
         "region_features": ("feat_regress.weight", "embeddings.feature.weight"),
     },
     "vl_bert": {"words": ("vlbert.mlm_head.predictions.decoder.weight", "embeddings.words.weight")},
+    "bert": {"words": ("cls.predictions.decoder.weight", "embeddings.words.weight")},
 }
 """Weights that the authors' files hold twice: the head's name for it, and ours of the part that it belongs to."""
 
 NOT_OURS: dict[str, tuple[str, ...]] = {
     "uniter": (),
+    # Next sentences, the bias a second time, and a buffer of 0, 1, 2, ...
+    "bert": ("cls.seq_relationship.", "cls.predictions.decoder.bias", "bert.embeddings.position_ids"),
     "vl_bert": tuple(
         f"image_feature_extractor.{part}."
         for part in ("backbone", "roi_head_feature_extractor", "head", "regularizing_predictor", "object_embed")
     ),
 }
-"""VL-BERT's detector, which its end-to-end files hold too: here region features come from outside."""
+"""VL-BERT's detector, which its end-to-end files hold too: here region features come from outside; BERT's buffers."""
 
 MAY_LACK: dict[str, tuple[str, ...]] = {
     "uniter": ("embeddings.tag_norm.",),  # ours
     # Pretrained without a pooler; the vectors of masked regions and of lone texts are only in (some) pretraining files.
     "vl_bert": ("pooler.", "embeddings.masked_feature", "embeddings.masked_object_word", "embeddings.text_alone"),
+    "bert": ("pooler.",),  # BertForMaskedLM has none
 }
 """What the authors' files of some stages don't hold; it keeps its start."""
 

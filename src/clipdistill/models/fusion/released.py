@@ -1,4 +1,4 @@
-"""The authors' checkpoints of UNITER, VILLA and VL-BERT: read, recognised, loaded, and written back."""
+"""The authors' checkpoints of UNITER, VILLA, VL-BERT and BERT: read, recognised, loaded, and written back."""
 
 from __future__ import annotations
 
@@ -71,15 +71,19 @@ def from_released(state: Mapping[str, Tensor], where: str = "checkpoint") -> Rel
     Prefixes (`module.`, `bert.`, `_module.`) are stripped, gamma and beta are weight and bias.
 
     Raises:
-        UserError: it is of neither UNITER nor VL-BERT.
+        UserError: it is of neither UNITER, VL-BERT nor BERT.
     """
     clean = {_clean(key): value for key, value in state.items()}
     if any(key.startswith("vlbert.") for key in clean):
         architecture: Architecture = "vl_bert"
     elif any(".img_embeddings." in key for key in clean):
         architecture = "uniter"
+    elif "uniter.embeddings.word_embeddings.weight" in clean:
+        architecture = "bert"
+        clean = {f"bert.{key.removeprefix('uniter.')}" if has([key], "uniter.") else key: clean[key] for key in clean}
     else:
-        raise UserError(f"{where}: has neither UNITER's nor VL-BERT's weights, such as {next(iter(state), 'nothing')}")
+        first = next(iter(state), "nothing")
+        raise UserError(f"{where}: has neither UNITER's, VL-BERT's nor BERT's weights, such as {first}")
     stage = _stage(architecture, clean)
     theirs = {new: old for old, new in names_of(architecture, stage).items()}
     tied = {name for name, _ in TIED[architecture].values()}
@@ -128,7 +132,6 @@ def released_config(found: Released, where: str = "checkpoint") -> FusionConfig:
     state = found.state
     try:
         vocabulary, width = state["embeddings.words.weight"].shape
-        region = state["embeddings.feature.weight" if found.architecture == "uniter" else "embeddings.region.weight"]
         layers = 1 + max(int(key.split(".")[2]) for key in state if key.startswith("encoder.layer."))
         fields: dict[str, Any] = {
             "architecture": found.architecture, "vocabulary": vocabulary, "width": width, "layers": layers,
@@ -137,11 +140,12 @@ def released_config(found: Released, where: str = "checkpoint") -> FusionConfig:
             "types": len(state["embeddings.types.weight"]),
         }  # fmt: skip
         if found.architecture == "vl_bert":
+            region = state["embeddings.region.weight"]
             # Half of the input are sines and cosines in the released models: 8 * 256 beside 2,048 features.
             fields |= {"coordinates": region.shape[1] // 16, "region_width": region.shape[1] // 2}
             fields["visual_width"] = None if len(region) == width else len(region)
-        else:
-            fields["region_width"] = region.shape[1]
+        elif found.architecture == "uniter":
+            fields["region_width"] = state["embeddings.feature.weight"].shape[1]
     except (KeyError, ValueError) as error:
         raise UserError(f"{where}: lacks {error}, without which its shapes aren't known; fetch it again") from error
     heads = {name: _outputs(state, name) for name in get_args(HeadName) if has(state, f"heads.{name}.")}
@@ -168,6 +172,8 @@ def _clean(key: str) -> str:
 
 def _stage(architecture: Architecture, keys: Mapping[str, Tensor]) -> Stage:
     """Told from the head; three answers of the VQA head are SNLI-VE's classes."""
+    if architecture == "bert":
+        return "pretraining"
     if architecture == "uniter":
         if has(keys, "vcr_output."):
             return "vcr"

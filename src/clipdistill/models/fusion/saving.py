@@ -13,11 +13,12 @@ from clipdistill.files import atomic_path, write_json
 from clipdistill.models.fusion.adapter_config import ADAPTERS
 from clipdistill.models.fusion.base import FusionBase
 from clipdistill.models.fusion.clip_adapter import create_adapter
-from clipdistill.models.fusion.config import NAMED, fusion_config
+from clipdistill.models.fusion.config import TAG_WORDS, fusion_config, is_config
 from clipdistill.models.fusion.creating import create_fusion, open_tokenizer
-from clipdistill.models.fusion.filling import fill
+from clipdistill.models.fusion.filling import fill, fill_from_bert
 from clipdistill.models.fusion.model import FusionModel
-from clipdistill.models.fusion.released import from_released, read_released, released_config
+from clipdistill.models.fusion.released import from_released, read_released, released_config, rows
+from clipdistill.models.hub import hub_folder
 from clipdistill.models.loading import load_model
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -57,8 +58,9 @@ def fusion_folder(name: str | Path) -> Path | None:
 
 
 def is_fusion(name: str | Path) -> bool:
-    """Whether a name means a fusion model: of `NAMED` or `ADAPTERS`, a checkpoint file, a folder, a RUN."""
-    if split_name(str(name))[0] in (*NAMED, *ADAPTERS) or fusion_folder(name) is not None:
+    """Whether a name means a fusion model: a configuration, an adapter, a checkpoint file, a folder, a RUN."""
+    known = split_name(str(name))[0]
+    if is_config(known) or known in ADAPTERS or fusion_folder(name) is not None:
         return True
     return Path(name).suffix in CHECKPOINTS and Path(name).is_file()
 
@@ -69,7 +71,7 @@ def split_name(name: str) -> tuple[str, str | None]:
     `clip-mlp-1-concat:ViT-B-32:openai` -> the adapter's name and the CLIP's.
     """
     head, colon, tail = name.partition(":")
-    return (head, tail) if colon and (head in NAMED or head in ADAPTERS) else (name, None)
+    return (head, tail) if colon and (is_config(head) or head in ADAPTERS) else (name, None)
 
 
 def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: int = 0) -> FusionBase:
@@ -77,8 +79,9 @@ def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: i
 
     Args:
         name: a folder that `save_fusion` wrote, or a RUN; a checkpoint file of the authors of UNITER, VILLA or VL-BERT,
-            whose shapes and heads it has; `NAME:FILE`, a configuration of `NAMED` filled from such a file, for example
-            `uniter-base-vcr:/path/uniter-base.pt`.
+            whose shapes and heads it has; `NAME:FILE`, a configuration (of `NAMED`, or a .json file) filled from such a
+            file, for example `uniter-base-vcr:/path/uniter-base.pt`; `NAME:BERT`, one that starts from a BERT, a folder
+            in transformers' layout or the name of one on the hub, whose vocabulary it takes.
         seed: of what the file doesn't hold, such as the heads of the task to come.
 
     Raises:
@@ -90,10 +93,12 @@ def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: i
         return _from_folder(folder).to(device)
     if known in ADAPTERS:
         raise UserError(f"model '{text}': an adapter's name alone has random weights; give the folder of a trained one")
-    if known in NAMED and checkpoint is None:
+    if is_config(known) and checkpoint is None:
         raise UserError(f"model '{text}': a name alone has random weights; add a checkpoint: {text}:/path/FILE.pt")
-    if known not in NAMED and not Path(name).is_file():
+    if not is_config(known) and not Path(name).is_file():
         raise UserError(f"{text}: holds no fusion model; give the folder of one, a checkpoint, or NAME:FILE")
+    if checkpoint is not None and Path(checkpoint).suffix not in CHECKPOINTS:
+        return _from_bert(known, checkpoint, seed).to(device)
     file = Path(checkpoint or text)
     found = from_released(read_released(file), str(file))
     config = fusion_config(known) if checkpoint else released_config(found, str(file))
@@ -101,6 +106,31 @@ def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: i
     model.name = known if checkpoint else file.stem
     fill(model, found, str(file))
     return model.to(device)
+
+
+def _from_bert(known: str, where: str, seed: int) -> FusionModel:
+    """A model that starts from a BERT in a folder as transformers writes it, with the words of that folder, or is one;
+    a name means one on the hub."""
+    folder = Path(where) if Path(where).is_dir() else hub_folder(where)
+    files = [folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).is_file()]
+    if not files:
+        raise UserError(f"{folder}: holds neither model.safetensors nor pytorch_model.bin; give a BERT's folder")
+    found = from_released(read_released(files[0]), str(files[0]))
+    try:
+        lower = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("do_lower_case", True)
+    except (OSError, ValueError):
+        lower = fusion_config(known).lower_case
+    theirs, own = rows(found.state, "embeddings.words.weight"), fusion_config(known)
+    # VCR's object tags are further words, where the model has them; else it has what the folder has.
+    tags = TAG_WORDS if own.vocabulary == theirs + TAG_WORDS else 0
+    config = fusion_config(known, vocabulary=theirs + tags, lower_case=bool(lower))
+    model = create_fusion(config, seed, tokenizer=folder)
+    model.name = Path(known).stem
+    if config.architecture == "bert" and config.layers == released_config(found, str(files[0])).layers:
+        fill(model, found, str(files[0]))
+    else:
+        fill_from_bert(model, found, str(files[0]))
+    return model
 
 
 def _from_folder(folder: Path) -> FusionBase:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from clipdistill.data import Mixture
 from clipdistill.evaluate.suites import Evaluation
 from clipdistill.files import write_json
 from clipdistill.kinds import KINDS, open_trained
@@ -16,7 +17,7 @@ from clipdistill.runs.evaluation import evaluate_models, run_examples
 from clipdistill.runs.evaluation_regions import EvaluationRegions
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts
-from clipdistill.runs.stages.base import Stage
+from clipdistill.runs.stages.base import Forecast, Stage
 from clipdistill.tasks import find_task
 
 
@@ -51,14 +52,27 @@ class Evaluate(Stage):
         """Measure each model on each suite that takes its kind."""
         device, workers = self.parts.ranks.device, self.recipe.data.workers
         models = self._models()
-        regions = EvaluationRegions(
-            self.recipe.regions, self.base, self.run_folder.path, device, self.recipe.data.max_bad_share
-        )
-        found = evaluate_models(self.evaluations, models, device, workers, regions)
+        found = evaluate_models(self.evaluations, models, device, workers, self._regions())
         write_json(self.run_folder.evaluation, {**found, "asked": self._asked()})
         examples = run_examples(self.evaluations, models, device, workers)
         if examples is not None:
             write_json(self.run_folder.examples, examples)
+
+    def forecast(self) -> Forecast | None:
+        """The regions of the pictures to measure with, where the student sees regions; the rest isn't timed."""
+        kind = find_task(self.parts.recipe.task.method).KIND
+        shown: dict[str, tuple[Any, Path | None]] = {}
+        for number, each in enumerate(self.evaluations):
+            for name, (source, path) in each.suite.region_sources(each.opened, each.options, kind).items():
+                shown[f"{number} {name}"] = (Mixture([(source, None)]), path)
+        if not shown or self.recipe.regions is None or self.done():
+            return None
+        seconds, disk = self._regions().cost(shown)
+        return Forecast("regions to measure with", seconds, disk_bytes=disk)
+
+    def _regions(self) -> EvaluationRegions:
+        recipe, device = self.recipe, self.parts.ranks.device
+        return EvaluationRegions(recipe.regions, self.base, self.run_folder.path, device, recipe.data.max_bad_share)
 
     def _asked(self) -> dict[str, Any]:
         values = self.recipe.model_dump(mode="json")
