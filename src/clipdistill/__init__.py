@@ -1,7 +1,8 @@
 """Knowledge distillation into and out of CLIP-style models.
 
 What the command does is a function here: `load_recipe`, `recipe_names`, `train`, `cache`, `evaluate_model`,
-`build_report`, `write_world`, `quickstart`, `doctor`, and `load_model` for whatever a command takes as MODEL.
+`build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `quickstart`, `doctor`, and `load_model` for whatever a
+command takes as MODEL.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from clipdistill.mitigate import mitigate_vcr, vcr_bias
     from clipdistill.models import load_model
     from clipdistill.petri import write_world
     from clipdistill.recipe_files import load_recipe, recipe_names
@@ -32,10 +34,12 @@ __all__ = [
     "interpolate",
     "load_model",
     "load_recipe",
+    "mitigate_vcr",
     "quickstart",
     "recipe_names",
     "study",
     "train",
+    "vcr_bias",
     "write_world",
 ]
 
@@ -47,10 +51,12 @@ _HOMES = {
     "interpolate": "runs.interpolation",
     "load_model": "models",
     "load_recipe": "recipe_files",
+    "mitigate_vcr": "mitigate",
     "quickstart": "runs.quickstart",
     "recipe_names": "recipe_files",
     "study": "runs.study",
     "train": "runs.training",
+    "vcr_bias": "mitigate",
     "write_world": "petri",
 }
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from clipdistill import cli_data, cli_study
 from clipdistill.errors import Interrupted, UserError
-from clipdistill.running import exit_code
+from clipdistill.running import exit_code, read_options, show_runs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,7 +45,7 @@ def train(
     except Interrupted as stop:
         raise Interrupted(f"{stop}; go on with the same command and --resume") from stop
     if run is not None and run.evaluation.is_file():
-        _show([run.path])
+        show_runs([run.path])
 
 
 @app.command()
@@ -78,7 +78,7 @@ def evaluate(
     from clipdistill.runs.evaluation import evaluate_model, show_results
 
     found = evaluate_model(
-        model, suite, data, batch_size=batch_size, workers=workers, options=_options(option), json_path=json
+        model, suite, data, batch_size=batch_size, workers=workers, options=read_options(option), json_path=json
     )
     show_results(found)
 
@@ -98,25 +98,7 @@ def report(
     runs = list({run.resolve(): run for run in runs}.values())  # a run given twice is not two seeds
     for path in build_report(runs, out):
         print(path)
-    _show(runs)
-
-
-@app.command()
-def study(
-    names: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="names, files, or patterns: 'petri/dclip/*'")],
-    out: Annotated[Path, typer.Option(help="folder of the study; a stopped one goes on")],
-    seeds: Annotated[int, typer.Option(min=1, help="runs of each recipe, with seeds 0, 1, ...")] = 3,
-    override: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="for every run")] = None,
-) -> None:
-    """Run several recipes under several seeds, and set them side by side in one report."""
-    from clipdistill.runs.study import study as run_study
-
-    try:
-        folders = run_study(names, out, seeds=seeds, overrides=override or ())
-    except Interrupted as stop:
-        raise Interrupted(f"{stop}; go on with the same command") from stop
-    _show(folders)
-    print(f"report: {out / 'report.html'}")
+    show_runs(runs)
 
 
 @app.command()
@@ -156,33 +138,7 @@ def recipes(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None
         print(f"{each:40} {load_recipe(each).about}")
 
 
-@app.command()
-def petri(
-    folder: Annotated[Path, typer.Argument(metavar="DIR")],
-    images: Annotated[int, typer.Option(min=1, help="training pictures")] = 6000,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    val: Annotated[int, typer.Option(min=1)] = 500,
-    test: Annotated[int, typer.Option(min=1)] = 1000,
-    image_size: Annotated[int, typer.Option(min=16, help="side in pixels")] = 64,
-    skew: Annotated[str, typer.Option(help="even or natural: how attributes occur together")] = "even",
-    scenes: Annotated[str, typer.Option(help="full, or pairs: two large plain things and how they lie")] = "full",
-    compositional: Annotated[int, typer.Option(min=1, help="swaps, in the formats winoground and aro")] = 300,
-    shortcut: Annotated[
-        tuple[float, float], typer.Option(help="format vcr: how often the right answer, and a wrong one, repeats")
-    ] = (0.75, 0.45),
-    formats: Annotated[str | None, typer.Option(help="comma-separated, such as karpathy,winoground,vcr")] = None,
-) -> None:
-    """Write a petri world in the official formats."""
-    from clipdistill.engine.tracking import Meter
-    from clipdistill.petri import write_world
-    from clipdistill.petri.settings import DEFAULT_FORMATS
-
-    with Meter("petri world", 1) as meter:
-        write_world(
-            folder, images=images, val=val, test=test, seed=seed, image_size=image_size, skew=skew, scenes=scenes,
-            compositional=compositional, shortcut=shortcut, formats=formats or DEFAULT_FORMATS, progress=meter.reach,
-        )  # fmt: skip
-    print(folder)
+cli_data.add(app)
 
 
 @app.command()
@@ -198,7 +154,7 @@ def quickstart(
     except Interrupted as stop:
         raise Interrupted(f"{stop}; go on with the same command") from stop
     if run is not None:
-        _show([run.path])
+        show_runs([run.path])
         print(f"report: {run.path / 'report.html'}")
 
 
@@ -210,30 +166,7 @@ def doctor() -> None:
     run_doctor()
 
 
-def _show(runs: Sequence[Path]) -> None:
-    from rich.console import Console
-
-    from clipdistill.report.terminal import print_table
-
-    known_width = sys.stdout.isatty() or "COLUMNS" in os.environ
-    print_table(runs, Console(width=None if known_width else 140))  # a pipe has no width, and 80 would cut names up
-
-
-def _options(pairs: list[str] | None) -> dict[str, Any]:
-    import yaml
-
-    found = {}
-    for pair in pairs or ():
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise UserError(f"--option {pair}: write key=value")
-        if key in ("suite", "data"):
-            raise UserError(f"--option {pair}: give it as --{key}")
-        try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"--option {pair}: the value is not valid YAML") from error
-    return found
+cli_study.add(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,16 @@ from conftest import Command
 
 from clipdistill.engine.trainer import Trainer
 from clipdistill.kinds import kind_of, open_trained
+from clipdistill.models import load_model
+from clipdistill.models.fusion.config import NAMED
 from clipdistill.petri import write_world
 from clipdistill.recipe_files import load_recipe
+from clipdistill.stores.regions import RegionStore
 
 RECIPES = (
-    "uniter_vcr",
-    "uniter_snli_ve",
-    "uniter_vqa",
-    "vl_bert_vcr",
-    "villa_vcr",
-    "uniter_vcr_adapted",
-    "bert_vcr",
-    "bert_snli_ve",
-    "bert_vqa",
-)
+    "uniter_vcr", "uniter_snli_ve", "uniter_vqa", "vl_bert_vcr", "villa_vcr", "uniter_vcr_adapted", "bert_vcr",
+    "bert_snli_ve", "bert_vqa", "clip_vil_vcr", "clip_vil_snli_ve", "clip_vil_vqa",
+)  # fmt: skip
 CLOCK = ("seconds", "samples_per_second", "mfu", "peak_memory_mb")
 
 
@@ -82,8 +79,9 @@ def test_a_recipe_trains_resumes_to_the_same_bits_and_exports(
     assert not (stopped / "student").exists()
     said = command("train", f"petri/vl/{name}", *settings(name, folder), "--out", stopped, "--resume")
     assert said.code == 0, said.err[-2000:]
-    weights = [(run / "student" / "model.safetensors").read_bytes() for run in (calm, stopped)]
-    assert weights[0] == weights[1] and numbers(calm) == numbers(stopped)
+    for file in (file.relative_to(calm) for file in (calm / "student").rglob("*.safetensors")):
+        assert (calm / file).read_bytes() == (stopped / file).read_bytes(), file
+    assert numbers(calm) == numbers(stopped)
     terms = {"loss/task", "loss/divergence"} if name == "villa_vcr" else {"loss/task"}
     assert {key for key in numbers(calm)[0] if key.startswith("loss/")} == terms
 
@@ -94,6 +92,7 @@ def test_a_recipe_trains_resumes_to_the_same_bits_and_exports(
         .removeprefix("uniter_")
         .removeprefix("villa_")
         .removeprefix("bert_")
+        .removeprefix("clip_vil_")
     )
     pretraining = ["words", "region_features", "matching"] if name.endswith("adapted") else []
     assert kind_of(student).name == "fusion" and list(student.heads) == [*pretraining, head]
@@ -103,7 +102,11 @@ def test_a_recipe_trains_resumes_to_the_same_bits_and_exports(
     first = torch.load(calm / "checkpoints" / "step-00000002.pt", weights_only=True)["task"]
     final = student.state_dict()
     assert any(not torch.equal(first[f"student.{key}"], value) for key, value in final.items() if "heads" in key)
-    assert (calm / "regions.png").is_file() == (not name.startswith("bert"))
+    assert (calm / "regions.png").is_file() == (not name.startswith(("bert", "clip_vil")))
+    if name.startswith("clip_vil"):
+        tower, before = load_model(calm / "student" / "clip"), load_model("petri-teacher-small")
+        assert not torch.equal(tower.clip.visual.conv1.weight, before.clip.visual.conv1.weight)
+        assert torch.equal(tower.clip.token_embedding.weight, before.clip.token_embedding.weight)
 
 
 def test_what_cannot_work_is_said_before_the_training(command: Command, folder: Path, tmp_path: Path) -> None:
@@ -142,3 +145,26 @@ def test_a_language_model_leaves_a_recipes_regions_alone(command: Command, folde
         "--out", tmp_path / "other",
     ).complaint()  # fmt: skip
     assert "`task.weights.regions`: 'petri-bert' sees no picture; set `task.weights` to {words: 1}" in said
+
+
+def test_regions_of_a_map_train_and_are_forecast(command: Command, folder: Path, tmp_path: Path) -> None:
+    sizes = tmp_path / "wide.json"
+    sizes.write_text(json.dumps({**NAMED["petri-uniter-tags"], "region_width": 256}))
+    overrides = [
+        *settings("uniter_vcr", folder), f"regions.store={tmp_path}/map", "regions.features=map", f"student={sizes}",
+        "evaluate=[{suite: vcr}]",
+    ]  # fmt: skip
+    said = command("train", "petri/vl/uniter_vcr", *overrides, "--out", tmp_path / "run")
+    assert said.code == 0, said.err[-2000:]
+    assert re.search(r"time .* for regions \+ .* for regions to measure with", " ".join(said.err.split()))
+    store = RegionStore.open(tmp_path / "map")
+    assert store.meta["crop"] == "map 1 (64x16x16), 2x2 bins, pad 1.1" and store.meta["embed_dim"] == 256
+    assert len(store.ids) == 12 and len({one.rpartition("/")[2] for one in store.ids}) == 12  # a picture once
+    measured = RegionStore.open(tmp_path / "run" / "evaluation_regions" / "petri_vcr")
+    assert measured.meta["crop"] == store.meta["crop"] and len(measured.ids) == 2
+    said = command("train", "petri/vl/uniter_vcr", *overrides, "regions.level=7", "--out", tmp_path / "b").complaint()
+    assert "`regions`: `level`: 'petri-teacher-small' has no map 7; it has" in said
+    said = command(
+        "train", "petri/vl/uniter_vcr", *overrides, "regions.crop=centre", "--out", tmp_path / "b"
+    ).complaint()
+    assert "`crop` is of the other `features`" in said

@@ -323,3 +323,24 @@ def test_pairs_and_styles_have_questions_too(tmp_path: Path) -> None:
     write_world(tmp_path / "w", **options)
     source: Any = open_source({"format": "vcr", "path": str(tmp_path / "w/vcr"), "question_types": "petri"})
     assert len(source) == 18 and source.skipped == []
+
+
+def test_captions_point_to_their_things(tmp_path: Path) -> None:
+    """Every colour and shape that a caption says is marked, of the right thing, and read back."""
+    write_world(tmp_path / "world", images=30, val=1, test=1, seed=4, image_size=32, formats=["entities", "karpathy"])
+    source = open_source(
+        {"format": "flickr30k_entities", "path": str(tmp_path / "world" / "entities"), "points": "head"}
+    )
+    plain = open_source(f"karpathy:{tmp_path / 'world' / 'dataset_petri.json'}@train")
+    pictures = list(world_pictures(world_settings(tmp_path / "world")))
+    assert len(source) == 30 and not source.skipped  # type: ignore[attr-defined]
+    for row in range(30):
+        sample, scene = source[row], pictures[row].scene
+        assert sample.captions == plain[row].captions
+        assert sample.regions is not None and len(sample.regions.boxes) == len(scene.things)
+        for caption, tags in zip(sample.captions, sample.fields["caption_tags"], strict=True):
+            for tag in tags:
+                thing = scene.things[tag.region]
+                assert caption[: tag.end].endswith(f"{thing.colour} {thing.shape}")
+                assert caption[tag.start : tag.end] == thing.shape
+            assert len(tags) == sum(caption.count(thing.name) for thing in scene.things)

@@ -12,17 +12,18 @@ from tiny_fusion import ARCHITECTURES, tiny_fusion
 from torch.nn.functional import cross_entropy
 
 from clipdistill.data import AugmentPlan, Loader, Mixture, open_source
-from clipdistill.data.masked_fields import DrawnRegions, MaskedTexts
+from clipdistill.data.masked_fields import DrawnRegions, ExchangedTexts, MaskedTexts, TrueTexts
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.gradient_cache import backward
 from clipdistill.errors import UserError
 from clipdistill.models import create_model
 from clipdistill.models.fusion import fusion_inputs
+from clipdistill.objectives.optimal_transport import transport_distance
 from clipdistill.stores.region_cache import cache_regions
 from clipdistill.tasks.fusion_pretraining import FusionPretraining, mean_of_each, with_hidden
 
 TEXT = {
-    "question": ["is", [2], "red", "or", "blue", "or", "green", "?"],
+    "question": ["is", [2], "red", "or", "blue", "or", "zq", "?"],
     "answer_choices": [["yes", [0]], ["no"], ["a", "circle"], ["no", [3], "."]],
     "rationale_choices": [["it", "is"], ["blue"], ["green"], [[2], "is"]],
 }
@@ -112,11 +113,123 @@ def test_losses_by_definition(architecture: str, mixture: Mixture) -> None:
         open_ones = batch["region_mask"][row] & ~hidden[row]
         if open_ones.any():
             torch.testing.assert_close(shown.features[row, 0], batch["regions"][row][open_ones].mean(0))
+    other = {name.removeprefix("other/"): value for name, value in batch.items() if name.startswith("other/")}
+    pairs = fusion_inputs({**batch, **other}, "plain")
+    output = model(pairs)
+    torch.testing.assert_close(
+        found["matching"], cross_entropy(model.scores("matching", output), batch["is_own"], reduction="none")
+    )
     assert found["matching"].shape == (4,) and task.sample_weights({}, batch).keys() == {"words", "regions"}
 
 
-def test_micro_batches_change_nothing(mixture: Mixture) -> None:
-    task = FusionPretraining(student("uniter", mixture))
+ALL = {"words": 2.0, "regions": 1.0, "region_classes": 1.0, "matching": 1.0, "alignment": 0.1}
+CLASSES = [["red", "blue", "green"], ["circle", "square"], ["yes", "maybe"]]
+
+
+@pytest.mark.parametrize("negatives", ["picture", "exchanged"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_classes_of_regions_and_alignment_by_definition(architecture: str, negatives: str, mixture: Mixture) -> None:
+    options = {"reads": "answers", "negatives": negatives}
+    options |= {"exchange": CLASSES} if negatives == "exchanged" else {}
+    task = FusionPretraining(student(architecture, mixture), weights=ALL, options=options)
+    torch.manual_seed(0)
+    task.prepare(mixture)
+    assert mixture.regions.class_names == ("car", "person")
+    assert task.student.config.heads["region_classes"] == 3  # and the background
+    batch = batch_of(mixture, task.fields(mixture), size=8)
+    batch = {k: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for k, v in batch.items()}
+    task.double().eval()
+    found, model, hidden = task.encode(batch), task.student, batch["hidden_regions"]
+    output = model(with_hidden(fusion_inputs(batch, "plain"), hidden))
+    scores = model.scores("region_classes", output)[:, 1:]
+    names = ("", *mixture.regions.class_names)
+    for row in range(8):
+        labels = mixture.regions.regions(row).labels
+        wanted = torch.tensor([names.index(labels[place]) for place in hidden[row].nonzero().flatten().tolist()])
+        torch.testing.assert_close(found["region_classes"][row], cross_entropy(scores[row][hidden[row]], wanted))
+    other = {name.removeprefix("other/"): value for name, value in batch.items() if name.startswith("other/")}
+    inputs = fusion_inputs({**batch, **other}, "plain" if negatives == "picture" else "matched")
+    output = model(inputs)
+    far = transport_distance(output.text, output.objects[:, 1:], inputs.text_mask, inputs.region_mask[:, 1:])
+    assert 0 < int(batch["is_own"].sum()) < 8
+    torch.testing.assert_close(found["alignment"], torch.where(batch["is_own"] == 1, far, -far))
+
+
+def test_exchanged_words_point_to_the_regions_that_they_pointed_to(mixture: Mixture) -> None:
+    model = student("uniter", mixture)
+    fields = {
+        "plain": TrueTexts(model, "answers", "plain"),
+        "matched": ExchangedTexts(model, "answers", "matched", None, tuple(map(tuple, CLASSES))),
+    }
+    said = set()
+    for epoch in range(6):
+        batch = batch_of(mixture, fields, epoch=epoch)
+        own, differs = batch["is_own"] == 1, (batch["matched/ids"] != batch["plain/ids"]).any(dim=1)
+        can = batch["can_differ"]
+        assert torch.equal(differs, ~own) and own[~can].all() and 2 < int(own[can].sum()) < 18
+        assert torch.equal(batch["matched/tags"], batch["plain/tags"])
+        for row in range(40):
+            words = model.tokenizer.decode(batch["matched/ids"][row][batch["matched/mask"][row]])
+            assert words.startswith("[CLS] is")  # what is asked stays
+            said.add(words.split("[SEP]")[1].strip())
+        assert can.tolist() == [number % 2 == 0 for number in range(40)]  # not "no", nor "no car."
+    assert said == {"yes casey", "maybe casey", "a circle", "a square", "no", "no car."}
+    part = batch_of(mixture, fields, size=8, epoch=5)
+    assert torch.equal(part["matched/ids"], batch["matched/ids"][:8][:, : part["matched/ids"].shape[1]])
+    with pytest.raises(
+        UserError, match="`task.exchange`: none of the words stand in the texts of the first 40 samples"
+    ):
+        ExchangedTexts(model, "answers", "m", None, (("cat", "cow"),)).check(mixture)
+
+
+def test_texts_without_other_words_say_nothing_of_matching(mixture: Mixture) -> None:
+    task = FusionPretraining(
+        student("uniter", mixture), weights={"matching": 1.0, "alignment": 0.1},
+        options={"reads": "answers", "negatives": "exchanged", "exchange": CLASSES},
+    )  # fmt: skip
+    task.prepare(mixture)
+    batch = batch_of(mixture, task.fields(mixture), size=8)
+    weights = task.sample_weights({}, batch)
+    assert weights["matching"].tolist() == weights["alignment"].tolist() == [1, 0] * 4
+
+
+@pytest.mark.parametrize(
+    ("weights", "options", "said"),
+    [
+        ({"words": 1, "alignment": 0.1}, {}, "`task.weights.alignment`: it reads the pairs of `matching`"),
+        ({"matching": 1}, {"exchange": CLASSES}, "with `negatives: exchanged` alone"),
+        ({"matching": 1}, {"negatives": "exchanged", "exchange": [["red"]]}, "two or more words in lower case"),
+        ({"matching": 1}, {"negatives": "exchanged", "exchange": [["red", "Blue"]]}, "two or more words in lower case"),
+    ],
+)
+def test_what_doesnt_go_together_is_refused(weights: Any, options: Any, said: str, mixture: Mixture) -> None:
+    with pytest.raises(UserError, match=said):
+        FusionPretraining(student("uniter", mixture), weights=weights, options=options)
+
+
+def test_whole_words_are_masked_with_all_their_pieces(mixture: Mixture) -> None:
+    """The vocabulary has single characters for what isn't a word of it: "zq" is "z", "##q"."""
+    model = student("uniter", mixture)
+    field = MaskedTexts(model, "question", "m", None, True)
+    assert field != MaskedTexts(model, "question", "m")
+    pieces = model.tokenizer.convert_ids_to_tokens
+    split = 0
+    for epoch in range(10):
+        batch = batch_of(mixture, {"m": field, "p": TrueTexts(model, "question", "p")}, epoch=epoch)
+        for row in range(40):
+            words = pieces(batch["p/ids"][row].tolist())
+            for place, word in enumerate(words):
+                if word.startswith("##"):
+                    split += 1
+                    assert (batch["m/wanted"][row, place] >= 0) == (batch["m/wanted"][row, place - 1] >= 0)
+    assert split
+
+
+@pytest.mark.parametrize("negatives", ["picture", "exchanged"])
+def test_micro_batches_change_nothing(negatives: str, mixture: Mixture) -> None:
+    options = {"reads": "answers", "negatives": negatives}
+    options |= {"exchange": CLASSES} if negatives == "exchanged" else {}
+    task = FusionPretraining(student("uniter", mixture), weights=ALL, options=options)
     task.prepare(mixture)
     batch = batch_of(mixture, task.fields(mixture), size=4)
     batch = {k: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for k, v in batch.items()}

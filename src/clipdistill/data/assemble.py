@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from clipdistill.data.decode import ORIGINAL_SIZE
 from clipdistill.data.draws import integer, turn
 from clipdistill.data.fields import Draw, Field
 from clipdistill.data.mixture import Mixture
@@ -108,6 +109,7 @@ class BatchMaker:
         if self.views:
             sizes = [decode_size(record, view) if reduced else None for view in self.views]
             images = sample.image.open_each(sizes)
+            draw.size, draw.record = images[0].info.get(ORIGINAL_SIZE, images[0].size), record
             draw.pictures = {
                 view: apply_array(image, record, view) for view, image in zip(self.views, images, strict=True)
             }

@@ -162,11 +162,16 @@ def _close(run: list[int], tags: dict[int, str], phrases: list[Phrase]) -> list[
     return []
 
 
+def article(word: str) -> str:
+    """ "an" before what sounds like a vowel, else "a"."""
+    return "an" if _VOWEL.match(word) else "a"
+
+
 def with_articles(parts: list[str]) -> str:
     """Join parts with "a" or "an" as the word behind each wants it, and a capital where the caption begins with one."""
     found = list(parts)
     for i in range(len(found) - 2):
         if found[i].lower() in ("a", "an"):
-            article = "an" if _VOWEL.match(found[i + 2]) else "a"
-            found[i] = article.capitalize() if found[i][0].isupper() else article
+            wanted = article(found[i + 2])
+            found[i] = wanted.capitalize() if found[i][0].isupper() else wanted
     return "".join(found)

@@ -16,7 +16,7 @@ import torch
 from clipdistill.data.draws import integer
 from clipdistill.data.hard_negatives import hard_negatives
 from clipdistill.data.sample import Sample
-from clipdistill.data.transforms import ImageView
+from clipdistill.data.transforms import AugmentRecord, ImageView
 from clipdistill.errors import UserError
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
@@ -30,7 +30,8 @@ class Draw:
     """What was drawn for one sample of a batch: all that a field may use besides the sample itself.
 
     position: of the sample in the data. epoch, view: numbers. caption: which of its captions, -1 = it has none.
-    pictures: each view that a field asked for, uint8 [H, W, 3].
+    pictures: each view that a field asked for, uint8 [H, W, 3]. size: width and height of the picture in its file, and
+    record: what was done to it, None = nothing; where a field asked for a view.
     """
 
     seed: int
@@ -39,6 +40,8 @@ class Draw:
     view: int
     caption: int
     pictures: dict[ImageView, np.ndarray] = field(default_factory=dict)
+    size: tuple[int, int] = (0, 0)
+    record: AugmentRecord | None = None
 
 
 class Field:

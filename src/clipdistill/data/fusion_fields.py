@@ -11,13 +11,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from clipdistill.data.fields import TOKEN_ROWS, Draw, Field, Regions
+from clipdistill.data.fields import TOKEN_ROWS, Draw, Field, Picture, Regions
+from clipdistill.data.grid_fields import GridObjects
 from clipdistill.data.question_fields import tagged
 from clipdistill.data.sample import Sample
 from clipdistill.data.tagged_text import TaggedText
 from clipdistill.errors import UserError
 
-Reads = Literal["answers", "rationales", "rationales_of_each", "question", "hypothesis"]
+Reads = Literal["answers", "rationales", "rationales_of_each", "question", "hypothesis", "caption"]
 Layout = tuple[tuple[str, int], ...]
 Coded = tuple[list[int], list[int], list[int]]
 """Numbers, types and tags of a text's tokens."""
@@ -29,23 +30,26 @@ _UNITER: dict[str, Layout] = {
     ),
     "question": (("[CLS]", 0), ("question", 0), ("[SEP]", 0)),
     "hypothesis": (("[CLS]", 0), ("hypothesis", 0), ("[SEP]", 0)),
+    "caption": (("[CLS]", 0), ("caption", 0), ("[SEP]", 0)),
 }  # fmt: skip
 _VL_BERT: dict[str, Layout] = {
     "answers": (("[CLS]", 0), ("question", 0), ("[SEP]", 0), ("answer", 1), ("[SEP]", 1)),
     "rationales": (("[CLS]", 0), ("question", 0), ("answer", 0), ("[SEP]", 0), ("rationale", 1), ("[SEP]", 1)),
     "question": (("[CLS]", 0), ("question", 0), ("[SEP]", 0), ("[MASK]", 1), ("[SEP]", 1)),
     "hypothesis": _UNITER["hypothesis"],
+    "caption": _UNITER["caption"],
 }
 _BERT: dict[str, Layout] = {**_VL_BERT, "question": _UNITER["question"]}
-LAYOUTS = {"uniter": _UNITER, "vl_bert": _VL_BERT, "bert": _BERT}
+LAYOUTS = {"uniter": _UNITER, "vl_bert": _VL_BERT, "bert": _BERT, "clip_vil": _UNITER}
 """Architecture -> what is read -> the sequence: marks and texts, each with its token type, as the authors have it."""
-OPTIONS = {"answers": 4, "rationales": 4, "rationales_of_each": 16, "question": 0, "hypothesis": 0}
+OPTIONS = {"answers": 4, "rationales": 4, "rationales_of_each": 16, "question": 0, "hypothesis": 0, "caption": 0}
 """Texts a sample; 0 = one, without an axis for it."""
 NEEDS: dict[str, tuple[str, ...]] = {
     "answers": ("question", "question_tags", "choices", "choice_tags"),
     "rationales": ("question", "question_tags", "choices", "choice_tags", "rationales", "rationale_tags"),
     "question": ("question", "question_tags"),
     "hypothesis": ("hypothesis",),
+    "caption": (),
 }
 NEEDS["rationales_of_each"] = NEEDS["rationales"]
 OVERLAP = 0.99
@@ -117,6 +121,11 @@ class FusionTexts(Field):
                 formats = {"hypothesis": "snli_ve", "question": "vcr, vqa_v2, easy_vqa"}.get(self.reads, "vcr")
                 raise UserError(f"'{sample.id}' has no '{name}', which the model reads; give data of format {formats}")
         fields = sample.fields
+        if self.reads == "caption":
+            if not sample.captions:
+                raise UserError(f"'{sample.id}' has no caption, which the model reads; give data with captions")
+            tags = fields.get("caption_tags") or [()] * len(sample.captions)
+            return [{"caption": tagged(*pair)} for pair in zip(sample.captions, tags, strict=True)]
         if self.reads == "hypothesis":
             return [{"hypothesis": TaggedText(str(fields["hypothesis"]))}]
         question = {"question": tagged(fields["question"], fields["question_tags"])}
@@ -237,6 +246,9 @@ def picture_fields(model: Any, data: Any) -> dict[str, Field]:
     """
     if model.sees == "nothing":
         return {}
+    if model.sees == "pixels":
+        picture = Picture.of(model.preprocess)
+        return {"image/student": picture, "object_regions": GridObjects(picture.view, model.grid)}
     return {"regions": FusionRegions(data, model.region_width)}
 
 

@@ -11,6 +11,7 @@ from itertools import combinations
 
 from clipdistill.data.caption_words import DETERMINERS, FUNCTION, Reading, read_caption, with_articles
 
+Span = tuple[int, int]
 SYMMETRIC = re.compile(r"\W*(?:and|or|next to|near|beside|by|close to|along with|alongside)?\W*", re.IGNORECASE)
 """What may lie between two things so that exchanging them changes nothing of what the caption says."""
 
@@ -38,19 +39,25 @@ def hard_negatives(caption: str, *, seed: int = 0, sample_id: str = "", count: i
 
 def swaps_of_a_kind(reading: Reading) -> Iterator[str]:
     """The caption with two nouns, two adjectives, two noun phrases, two verbs or two adverbs exchanged."""
+    for first, second in pairs_of_a_kind(reading):
+        yield _swap(reading, first, second)
+
+
+def pairs_of_a_kind(reading: Reading) -> Iterator[tuple[Span, Span]]:
+    """What `swaps_of_a_kind` exchanges: parts [start, stop) of the caption, the first before the second."""
     for a, b in combinations(reading.phrases, 2):
         joined = SYMMETRIC.fullmatch("".join(reading.parts[a.stop : b.start])) is not None
         described = bool(a.modifiers or b.modifiers or a.head - a.start > 2 or b.head - b.start > 2)
         if described or not joined:
-            yield _swap(reading, (a.head, a.head + 1), (b.head, b.head + 1))
+            yield (a.head, a.head + 1), (b.head, b.head + 1)
         if not joined:
-            yield _swap(reading, (a.start, a.stop), (b.start, b.stop))
+            yield (a.start, a.stop), (b.start, b.stop)
         for i in a.modifiers:
             for j in b.modifiers:
-                yield _swap(reading, (i, i + 1), (j, j + 1))
+                yield (i, i + 1), (j, j + 1)
     for places in (reading.verbs, reading.adverbs):
         for i, j in combinations(places, 2):
-            yield _swap(reading, (i, i + 1), (j, j + 1))
+            yield (i, i + 1), (j, j + 1)
 
 
 def _different(caption: str, texts: Iterator[str]) -> set[str]:
@@ -58,7 +65,7 @@ def _different(caption: str, texts: Iterator[str]) -> set[str]:
     return {text for text in texts if text.lower() != caption.lower()}
 
 
-def _swap(reading: Reading, a: tuple[int, int], b: tuple[int, int]) -> str:
+def _swap(reading: Reading, a: Span, b: Span) -> str:
     """The caption with parts [a) and [b), a before b, exchanged."""
     parts = reading.parts
     first, second = parts[a[0] : a[1]], parts[b[0] : b[1]]

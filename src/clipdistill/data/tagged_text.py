@@ -35,6 +35,36 @@ class TaggedText(NamedTuple):
     tags: tuple[Tag, ...] = ()
 
 
+class Edit(NamedTuple):
+    """Characters `start` to `end` (exclusive) become `text`."""
+
+    start: int
+    end: int
+    text: str
+
+
+def edited(text: TaggedText, edits: Sequence[Edit]) -> TaggedText:
+    """`text` with edits that don't overlap. Tags keep their places: on changed characters, what stands there now."""
+    written, last = "", 0
+    moved: list[tuple[Edit, int, int]] = []
+    for edit in sorted(edits):
+        written += text.text[last : edit.start]
+        moved.append((edit, len(written), len(written) + len(edit.text)))
+        written, last = written + edit.text, edit.end
+
+    def place(old: int, end: bool) -> int:
+        shift = 0
+        for edit, start, stop in moved:
+            if old >= edit.end:
+                shift = stop - edit.end
+            if edit.start < old < edit.end or old == (edit.end if end else edit.start):
+                return stop if end else start
+        return old + shift
+
+    tags = tuple(Tag(place(tag.start, False), place(tag.end, True), tag.region) for tag in text.tags)
+    return TaggedText(written + text.text[last:], tags)
+
+
 def check_tokens(tokens: Any, objects: int) -> str | None:
     """What is wrong with a tokenised text of a picture with that many objects; None when nothing is."""
     if not isinstance(tokens, list) or not tokens:

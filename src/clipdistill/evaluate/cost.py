@@ -49,7 +49,7 @@ def fusion_cost(
 ) -> dict[str, float]:
     """Measure a fusion model on pairs of 32 words and 36 regions (fewer words where it has fewer positions).
 
-    Whatever makes the region features, a detector or CLIP's image tower, isn't counted.
+    Whatever makes stored region features, a detector or CLIP's image tower, isn't counted; a CLIP-ViL's own tower is.
 
     Returns:
         `parameters` (all), `image_parameters` (what only regions go through), `text_parameters` (words, positions,
@@ -57,16 +57,16 @@ def fusion_cost(
         `flops_per_pair` (forward) and `images_per_second`: pictures each with a text, since none is embedded alone;
         the median of `repeats` batches after one to warm up.
     """
-    from clipdistill.models.fusion.measures import example, flops, parameter_counts
+    from clipdistill.models.fusion.measures import example, flops, parameter_counts, run_example
 
     model.to(device)
     counts = parameter_counts(model)
-    pairs = example(model, batch_size).to(device)
+    pairs = {name: value.to(device) for name, value in example(model, batch_size).items()}
     seconds = []
     with inference(model, device):
         for _ in range(repeats + 1):
             start = time.perf_counter()
-            model(pairs).pooled.float().sum().item()  # .item() waits for the device
+            run_example(model, pairs).float().sum().item()  # .item() waits for the device
             seconds.append(time.perf_counter() - start)
     return {
         "parameters": counts["total"],

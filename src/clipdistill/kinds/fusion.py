@@ -15,9 +15,10 @@ from clipdistill.kinds.dual_encoder import require_weights
 from clipdistill.models.fusion import NAMED, create_fusion
 from clipdistill.models.fusion.adapter_config import ADAPTERS
 from clipdistill.models.fusion.clip_adapter import ClipAdapter, create_adapter
+from clipdistill.models.fusion.clip_vil import create_clip_vil
 from clipdistill.models.fusion.config import is_config
 from clipdistill.models.fusion.measures import fingerprint
-from clipdistill.models.fusion.saving import is_fusion, load_fusion, save_fusion, split_name
+from clipdistill.models.fusion.saving import ON_CLIP, is_fusion, load_fusion, save_fusion, split_name
 from clipdistill.models.loading import load_model
 from clipdistill.recipe import ModelSpec
 
@@ -31,19 +32,18 @@ class FusionKind(Kind):
     recomputes = True
 
     def new(self, spec: ModelSpec, seed: int, device: torch.device | str = "cpu") -> Any:
-        """A configuration with weights drawn from the seed, or from a checkpoint; or an adapter on a CLIP."""
+        """A configuration with weights drawn from the seed, or from a checkpoint; or a model that stands on a CLIP."""
         if spec.model is None:
             raise UserError(f"`student.model` is missing: name a fusion model, such as {next(iter(NAMED))}")
         if is_config(spec.model):
             return create_fusion(spec.model, seed, device=device)
         name, clip = split_name(spec.model)
-        if name in ADAPTERS:
+        if name in ON_CLIP:
             if clip is None:
-                raise UserError(
-                    f"model '{name}': an adapter stands on a CLIP; name it too, such as {name}:ViT-B-32:openai"
-                )
+                raise UserError(f"model '{name}': it stands on a CLIP; name it too, such as {name}:ViT-B-32:openai")
             require_weights(clip)
-            return create_adapter(name, load_model(clip), seed).to(device)
+            create = create_adapter if name in ADAPTERS else create_clip_vil
+            return create(name, load_model(clip), seed).to(device)
         return load_fusion(spec.model, device, seed=seed)
 
     def recognises(self, name: str) -> bool:
@@ -55,9 +55,9 @@ class FusionKind(Kind):
         return load_fusion(name, device)
 
     def save(self, model: Any, folder: Path) -> None:
-        """Weights, configuration and tokenizer; of an adapter its CLIP too, in `clip/`."""
-        if isinstance(model, ClipAdapter):
-            save_student(model.clip, folder / "clip")
+        """Weights, configuration and tokenizer; the CLIP too, in `clip/`, where there is one inside."""
+        if model.own_clip is not None:
+            save_student(model.own_clip, folder / "clip")
         save_fusion(model, folder)
 
     def fingerprint(self, model: Any, features: str = "embedding") -> str:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from clipdistill.errors import UserError
 
-LEAST_SIDE = 8
-"""Cells that a map must have a side to be taken where no level is asked for."""
+LEAST_SIDE = 12
+"""Cells that a map must have a side to be taken where no level is asked for: things are some cells large on it. Of a
+picture of 224 pixels, the map of a ResNet that detectors pool from has 14. docs/results.md has what probes read."""
 SAMPLES = 2
 """Points of a bin, a side, whose mean the bin is."""
 
@@ -52,7 +53,7 @@ def map_levels(visual: Any, size: tuple[int, int], name: str) -> list[MapLevel]:
 
 
 def chosen_level(levels: list[MapLevel], number: int | None, name: str) -> MapLevel:
-    """The level that is asked for; with None the deepest map of at least 8 x 8 cells, else the deepest of the finest.
+    """The level that is asked for; with None the deepest map of at least 12 x 12 cells, else the deepest of the finest.
 
     Raises:
         UserError: there is no such level; names those that there are.

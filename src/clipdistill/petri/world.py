@@ -22,6 +22,7 @@ from clipdistill.files import UNWRITABLE, write_json
 from clipdistill.petri.captions import captions
 from clipdistill.petri.choices import SHORTCUT
 from clipdistill.petri.compositional import compositional_work, pair_captions, write_aro, write_winoground
+from clipdistill.petri.entities import write_entities
 from clipdistill.petri.question_writers import write_questions
 from clipdistill.petri.render import render
 from clipdistill.petri.scenes import Scene
@@ -68,7 +69,8 @@ def write_world(
         images, val, test: pictures in each split. More of them never changes the earlier ones.
         seed: the world's seed. Splits stay apart across seeds too: no test scene of one is a training scene of another.
         formats: any of "karpathy", "coco", "csv", "imagefolder" (zero_shot/), "webdataset", "winoground", "aro",
-            "vcr", "snli_ve", "vqa".
+            "vcr", "snli_ve", "vqa", "entities", "vcr_reversed" (VCR's questions of val and test once more, where wrong
+            answers repeat as often as right ones did, and the other way round: what has learnt the shortcut fails).
         image_size: pixels a side, 16 to 1024.
         skew: "even", or "natural": each shape has preferred colours, with Zipf frequencies.
         held_out: how many (colour, shape) pairs are never in the splits, or their names such as "red circle".
@@ -171,6 +173,8 @@ def _write(target: Path, settings: WorldSettings, progress: Progress, device: st
             write_csv(target / f"captions_{split}.csv", part)
         if "webdataset" in settings.formats:
             write_shards(target / "shards", split, part, target / "images", size)
+        if "entities" in settings.formats:
+            write_entities(target / "entities", split, part, size)
         write_questions(target, settings.formats, settings.rules(), split, part, size, settings.shortcut)
 
 

@@ -63,7 +63,8 @@ class MapRegions:
 
     def facts(self, pictures: Any) -> dict[str, Any]:
         """Model, provider, level and pooling."""
-        how = f"map {self.map}, {self.bins} x {self.bins} bins, boxes x {self.pad:g}"
+        shape = f"{self.map.channels}x{self.map.height}x{self.map.width}"
+        how = f"map {self.map.number} ({shape}), {self.bins}x{self.bins} bins, pad {self.pad:g}"
         return finder_facts(self.model, self.finder, self.width, how, pictures)
 
     def working(self) -> AbstractContextManager[Any]:

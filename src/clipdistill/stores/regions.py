@@ -3,12 +3,16 @@
 Its arrays have as many rows a picture as it has regions, best first: `features` [rows, D] in half precision (of crops
 unit vectors, else as what gave them has them), `geometry` [rows, 6] in float32: x1 y1 x2 y2 score area, and `shares`
 [rows, 4] in float32: the box as shares of the picture's width and height. Class names are notes of the blocks, and so
-are stamps, which tell whether a picture is still the one that was seen. Rows are found by `Mixture.picture_ids`.
+are stamps, which tell whether a picture is still the one that was seen. Where the detector's probabilities are known,
+`classes` [rows, 1 + C] has them, background first, and `meta["classes"]` the C names. Rows are found by
+`Mixture.picture_ids`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,9 @@ from clipdistill.data.pictures import Pictures, stamp
 from clipdistill.errors import UserError
 from clipdistill.stores.arrays import AGAIN, ArraySpec
 from clipdistill.stores.store import Store
+
+CLASSES = "classes"
+"""Name of the array of class probabilities, and of the facts that name the classes."""
 
 
 def region_arrays(width: int) -> list[ArraySpec]:
@@ -112,11 +119,49 @@ class RegionStore(Store):
         """Whether boxes are there as shares of the picture."""
         return "shares" in self._shards[0].specs
 
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The C classes of `class_shares`: the detector's, or else every class name there is, by spelling."""
+        given = self.meta.get(CLASSES)
+        if given is not None:
+            return tuple(given)
+        return tuple(sorted({name for shard in self._shards for name in _labels(shard) if name}))
+
+    def class_shares(self, rows: Any, max_regions: int) -> np.ndarray:
+        """What each region is: float32 [B, M, 1 + C] of at least 0, background first, padded with 0.
+
+        The detector's probabilities where the store has them, else 1 for the region's own class; a region without a
+        class name is background.
+        """
+        rows = self.checked(rows)
+        if CLASSES in self._shards[0].specs:
+            return self.padded(CLASSES, rows, max_regions)[0]
+        found = np.zeros((len(rows), max_regions, 1 + len(self.class_names)), np.float32)
+        place = np.arange(max_regions)
+        for shard, mine, local in self._by_shard(rows):
+            first, count = shard.layouts["geometry"].find(local)
+            there = place[None] < count[:, None]
+            part = np.zeros((*there.shape, found.shape[2]), np.float32)
+            part[there, self._class_numbers[shard.folder][(first[:, None] + place)[there]]] = 1
+            found[mine] = part
+        return found
+
+    @cached_property
+    def _class_numbers(self) -> dict[Path, np.ndarray]:
+        """A shard's folder -> the class number of each of its regions, in the order of their rows; 0 = background."""
+        numbers = {"": 0} | {name: 1 + place for place, name in enumerate(self.class_names)}
+        return {shard.folder: np.array([numbers[name] for name in _labels(shard)], np.int64) for shard in self._shards}
+
+
+def _labels(shard: Any) -> list[str]:
+    """The class names of a shard's regions, in the order of their rows."""
+    return [name for block in sorted(shard.notes) for name in shard.notes[block]["labels"]]
+
 
 class DryRegions:
-    """Stands in a forecast for a store that isn't written yet: regions of the right shape."""
+    """Stands in a forecast for a store that isn't written yet: regions of the right shape, of ten classes."""
 
-    path, has_shares = "regions", True
+    path, has_shares, class_names = "regions", True, tuple("abcdefghij")
 
     def __init__(self, width: int, max_regions: int) -> None:
         self.width, self.meta = width, {"max_regions": max_regions, "embed_dim": width, "provider": "none"}
@@ -134,3 +179,7 @@ class DryRegions:
             "scores": draw.random(shape, dtype=np.float32), "areas": draw.random(shape, dtype=np.float32),
             "boxes": whole, "shares": whole,
         }  # fmt: skip
+
+    def class_shares(self, rows: Any, max_regions: int) -> np.ndarray:
+        """All background."""
+        return np.eye(1 + len(self.class_names), dtype=np.float32)[np.zeros((len(rows), max_regions), np.int64)]

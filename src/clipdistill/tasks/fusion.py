@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -45,6 +45,8 @@ class FusionOptions(TaskOptions):
     """Longer texts are cut, the longest of a pair first; none = as many as the model has positions for."""
     head_lr: float = Value(1.0, gt=0)
     """Learning rate of the head, times `train.lr`; UNITER's authors have 10 for VQA and SNLI-VE."""
+    tower_lr: float = Value(1.0, ge=0)
+    """Learning rate of the image tower of a student that reads pictures, times `train.lr`; 0 = it is frozen."""
     adversarial: Adversarial | None = None
     """Train as VILLA does; none = plainly."""
 
@@ -65,6 +67,7 @@ class FusionTask(Task):
 
     def build(self) -> None:
         """The divergence of adversarial training is a term, weighed by that option."""
+        set_tower(self.student, self.settings)
         spec = self.settings.adversarial
         if spec is None:
             return
@@ -130,15 +133,16 @@ class FusionTask(Task):
         return found | picture_fields(self.student, data) | self.target_fields(data)
 
     def trainable(self) -> Iterator[Trainable]:
-        """The head's share of the learning rate is an option."""
-        own = f"student.heads.{self.HEAD}."
+        """The shares of the learning rate of the head and of an image tower are options."""
+        scales = {f"student.heads.{self.HEAD}.": self.settings.head_lr, "student.clip.": self.settings.tower_lr}
         for each in super().trainable():
-            scale = self.settings.head_lr if each.name.startswith(own) else each.lr_scale
+            scale = next((scale for name, scale in scales.items() if each.name.startswith(name)), each.lr_scale)
             yield Trainable(each.name, each.parameter, scale, each.decay)
 
     def encode(self, batch: Batch) -> Features:
         """`logits/READS` of each of the texts: [B, outputs] or [B, options, outputs]."""
-        return {f"logits/{reads}": self._logits(fusion_inputs(batch, reads), reads, batch) for reads in self.reads()}
+        seen = self.student.see(batch)
+        return {f"logits/{reads}": self._logits(fusion_inputs(seen, reads), reads, batch) for reads in self.reads()}
 
     def gathers(self, name: str) -> bool:
         """Nothing: each sample's loss is its own."""
@@ -146,7 +150,9 @@ class FusionTask(Task):
 
     def sample_losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """`task`, and `divergence` with adversarial training: of each sample, the mean over what is known of it."""
-        parts = [self._losses(reads, features[f"logits/{reads}"], batch) for reads in self.reads()]
+        # Answers alone go on from `encode`: whoever shifts what is seen has to look once more.
+        seen = batch if self.settings.adversarial is None else self.student.see(batch)
+        parts = [self._losses(reads, features[f"logits/{reads}"], seen) for reads in self.reads()]
         known = torch.stack([self.known(reads, batch) for reads in self.reads()]).to(parts[0]["task"].dtype)
         share = known / known.sum(dim=0).clamp_min(1)
         return {term: (torch.stack([part[term] for part in parts]) * share).sum(dim=0) for term in parts[0]}
@@ -206,3 +212,14 @@ class FusionTask(Task):
         found: Tensor = self.student.scores(self.HEAD, output, inputs)
         texts: Tensor = batch[f"{reads}/ids"]
         return found.unflatten(0, tuple(texts.shape[:2])) if texts.ndim == 3 else found
+
+
+def set_tower(student: Any, settings: Any) -> None:
+    """Train or freeze a student's image tower as the option `tower_lr` says.
+
+    Raises:
+        UserError: it says so of a student that has none to train.
+    """
+    if "tower_lr" in settings.model_fields_set and student.sees != "pixels":
+        raise UserError(f"`task.tower_lr`: '{student.name}' has no image tower that trains; leave it out")
+    student.train_tower(settings.tower_lr > 0)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal, Self
+
 import torch
 from pydantic import Field as Value
+from pydantic import model_validator
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field
-from clipdistill.data.masked_fields import DrawnRegions, MaskedTexts, TrueText, TrueTexts
+from clipdistill.data.masked_fields import DrawnRegions, ExchangedTexts, MaskedTexts, TrueText, TrueTexts
 from clipdistill.errors import UserError
-from clipdistill.models.fusion import FusionInputs, fusion_inputs
+from clipdistill.models.fusion import FusionInputs, FusionOutput, fusion_inputs
 from clipdistill.models.fusion.config import HeadName
+from clipdistill.objectives.optimal_transport import transport_distance
+from clipdistill.objectives.soft_labels import class_divergence
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
 from clipdistill.tasks.fusion import SEEDS
 
-HEADS: dict[str, tuple[HeadName, int]] = {
-    "words": ("words", 0), "regions": ("region_features", 0), "matching": ("matching", 2),
+HEADS: dict[str, HeadName] = {
+    "words": "words", "regions": "region_features", "region_classes": "region_classes", "matching": "matching",
 }  # fmt: skip
+"""Term -> the head that it trains."""
 
 
 class FusionPretrainingOptions(TaskOptions):
@@ -26,54 +33,92 @@ class FusionPretrainingOptions(TaskOptions):
 
     reads: TrueText = "question"
     """The text: VCR's question with the right answer (`answers`), or with its reason too (`rationales`); a `question`
-    alone; a `hypothesis`."""
+    alone; a `hypothesis`; a `caption`."""
     max_tokens: int | None = Value(None, ge=8)
     """Longer texts are cut; none = as many as the model has positions for."""
+    whole_words: bool = False
+    """Mask words and not their pieces, as VL-BERT does."""
+    negatives: Literal["picture", "exchanged"] = "picture"
+    """What doesn't match: another sample's `picture`, as in UNITER; or the own one with words of the text `exchanged`
+    (ours): words keep pointing to their regions, so each can be held against what it points to."""
+    exchange: tuple[tuple[str, ...], ...] = ()
+    """With `exchanged`: classes of words (or of "left of" and the like), each becoming another of its class; none = two
+    words of a kind change places."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.exchange and self.negatives != "exchanged":
+            raise ValueError("`exchange`: words are exchanged with `negatives: exchanged` alone; set it, or leave this")
+        for words in self.exchange:
+            if len(set(words)) < 2 or not all(word and word == word.lower() for word in words):
+                raise ValueError(f"`exchange`: {list(words)} must be two or more words in lower case")
+        return self
 
 
 class FusionPretraining(Task):
-    """A fusion model guesses masked words, the features of masked regions, and whether a picture is the text's.
+    """A fusion model guesses masked words and masked regions, and whether a picture is the text's.
 
     Source: UNITER (2020), section 3.2
 
-    Each has inputs of its own, so that nothing is masked on both sides at once: a step makes a pass for each term that
-    has a weight, where UNITER draws one of them a step. `words`: cross-entropy, the mean over masked words. `regions`:
-    squared distance, the mean over masked regions and channels; the whole image is the mean of what isn't masked.
-    `matching`: the picture is replaced by another sample's half of the times.
+    Words, regions and matching have inputs of their own, so that nothing is masked on both sides at once: a step makes
+    a pass for each, where UNITER draws one of them a step. `words`: cross-entropy, the mean over masked words.
+    `regions`: squared distance of the feature, the mean over masked regions and channels; `region_classes`: divergence
+    from what the detector says the region is, summed over classes, the mean over masked regions. Of masked regions
+    neither is shown, nor in the whole image, which is the mean of the others. `matching`: half of the pairs don't match
+    (`negatives`). `alignment`: in the same pass, what it costs to transport the words onto the regions, less for pairs
+    that match and more for others; it needs `matching`, and UNITER weighs it with a tenth of that.
     """
 
     METHOD = "fusion_pretraining"
     KIND = "fusion"
-    TERMS = {"words": 2.0, "regions": 1.0, "matching": 1.0}
+    TERMS = {"words": 2.0, "regions": 1.0, "region_classes": 0.0, "matching": 1.0, "alignment": 0.0}
     Options = FusionPretrainingOptions
+
+    @classmethod
+    def check_weights(cls, weights: Mapping[str, float] | None) -> dict[str, float]:
+        """As every task; UserError for alignment without matching, whose pairs it reads."""
+        found = super().check_weights(weights)
+        if "alignment" in found and "matching" not in found:
+            raise UserError("`task.weights.alignment`: it reads the pairs of `matching`; give that a weight too")
+        return found
 
     def build(self) -> None:
         """A language model guesses words alone."""
-        for term in ("regions", "matching"):
-            if term in self.weights and self.student.sees == "nothing":
+        for term in self.weights:
+            if term != "words" and self.student.sees == "nothing":
                 raise UserError(
                     f"`task.weights.{term}`: '{self.student.name}' sees no picture; set `task.weights` to {{words: 1}}"
                 )
 
     def prepare(self, data: Mixture) -> None:
-        """Put the heads on that are missing."""
-        for term in self.weights:
-            name, outputs = HEADS[term]
+        """Put the heads on that are missing, or don't fit."""
+        for term in (term for term in self.weights if term in HEADS):
+            name = HEADS[term]
+            outputs = 2 if term == "matching" else 0  # 0 = as many as the student's words or feature's channels
+            if term == "region_classes":
+                outputs = 1 + len(data.regions.class_names)
             seed = int(torch.randint(SEEDS, (1,)))
-            if name not in self.student.config.heads:
+            there = self.student.config.heads.get(name)
+            if there is None or outputs and there != outputs:
                 self.student.add_heads({name: outputs}, seed)
 
     def fields(self, data: Mixture) -> dict[str, Field]:
-        """Texts plain and masked, and regions."""
-        limit = self.settings.max_tokens
-        masked = MaskedTexts(self.student, self.settings.reads, "masked", limit)
+        """Texts plain, masked and exchanged, and regions."""
+        options = self.settings
+        reads, limit = options.reads, options.max_tokens
+        found: dict[str, Field] = {}
+        if "words" in self.weights:
+            found["masked"] = MaskedTexts(self.student, reads, "masked", limit, options.whole_words)
         if self.student.sees == "nothing":
-            return {"masked": masked}
-        return {
-            "masked": masked,
-            "plain": TrueTexts(self.student, self.settings.reads, "plain", limit),
-            "regions": DrawnRegions(data, self.student.region_width),
-        }
+            return found
+        pictures = "matching" in self.weights and options.negatives == "picture"
+        classes = "region_classes" in self.weights
+        found["regions"] = DrawnRegions(data, self.student.region_width, pictures, classes)
+        if pictures or {"regions", "region_classes"} & set(self.weights):
+            found["plain"] = TrueTexts(self.student, reads, "plain", limit)
+        if "matching" in self.weights and not pictures:
+            found["matched"] = ExchangedTexts(self.student, reads, "matched", limit, options.exchange)
+        return found
 
     def gathers(self, name: str) -> bool:
         """Nothing: each sample's loss is its own."""
@@ -81,8 +126,14 @@ class FusionPretraining(Task):
 
     def encode(self, batch: Batch) -> Features:
         """The losses themselves, [B] each: they take the scores of what is masked alone."""
-        losses = {"words": self._words, "regions": self._regions, "matching": self._matching}
-        return {term: losses[term](batch) for term in self.weights}
+        found: Features = {}
+        if "words" in self.weights:
+            found["words"] = self._words(batch)
+        if {"regions", "region_classes"} & set(self.weights):
+            found |= self._regions(batch)
+        if "matching" in self.weights:
+            found |= self._matching(batch)
+        return {term: found[term] for term in self.weights}
 
     def forward_once(self, batch: Batch) -> None:
         """With a graph: torch's counter can't follow a head that is given another part's matrix without one."""
@@ -94,27 +145,51 @@ class FusionPretraining(Task):
         return {term: features[term] for term in self.weights}
 
     def sample_weights(self, features: Features, batch: Batch) -> dict[str, Tensor]:
-        """How many are masked: the mean is over them, not over samples."""
-        counts = {"words": lambda: batch["masked/wanted"] >= 0, "regions": lambda: batch["hidden_regions"]}
-        return {term: counts[term]().sum(dim=1).float() for term in self.weights if term in counts}
+        """How many are masked: the mean is over them, not over samples. Texts that can't differ don't count."""
+        found = {}
+        if "words" in self.weights:
+            found["words"] = (batch["masked/wanted"] >= 0).sum(dim=1).float()
+        for term in (term for term in ("regions", "region_classes") if term in self.weights):
+            found[term] = batch["hidden_regions"].sum(dim=1).float()
+        if "can_differ" in batch:
+            found |= {term: batch["can_differ"].float() for term in ("matching", "alignment") if term in self.weights}
+        return found
 
     def _words(self, batch: Batch) -> Tensor:
         inputs, wanted = fusion_inputs(batch, "masked"), batch["masked/wanted"]
         scores = self.student.scores("words", self.student(inputs), inputs, wanted >= 0)
         return mean_of_each(cross_entropy(scores, wanted[wanted >= 0], reduction="none"), wanted >= 0)
 
-    def _regions(self, batch: Batch) -> Tensor:
+    def _regions(self, batch: Batch) -> Features:
         hidden = batch["hidden_regions"]
         inputs = with_hidden(fusion_inputs(batch, "plain"), hidden)
-        assert inputs.hidden_regions is not None
-        scores = self.student.scores("region_features", self.student(inputs), inputs, inputs.hidden_regions)
-        return mean_of_each((scores - batch["regions"][hidden]).square().mean(dim=1), hidden)
+        output, where = self.student(inputs), inputs.hidden_regions
+        found: Features = {}
+        if "regions" in self.weights:
+            guessed = self.student.scores("region_features", output, inputs, where)
+            found["regions"] = mean_of_each((guessed - batch["regions"][hidden]).square().mean(dim=1), hidden)
+        if "region_classes" in self.weights:
+            scores = self.student.scores("region_classes", output, inputs, where)
+            found["region_classes"] = mean_of_each(class_divergence(scores, batch["region_classes"][hidden]), hidden)
+        return found
 
-    def _matching(self, batch: Batch) -> Tensor:
+    def _matching(self, batch: Batch) -> Features:
         other = {name.removeprefix("other/"): value for name, value in batch.items() if name.startswith("other/")}
-        inputs = fusion_inputs({**batch, **other}, "plain")
-        scores = self.student.scores("matching", self.student(inputs), inputs)
-        return cross_entropy(scores, batch["is_own"], reduction="none")
+        inputs = fusion_inputs({**batch, **other}, "matched" if "matched/ids" in batch else "plain")
+        output, own = self.student(inputs), batch["is_own"]
+        scores = self.student.scores("matching", output, inputs)
+        found = {"matching": cross_entropy(scores, own, reduction="none")}
+        if "alignment" in self.weights:
+            found["alignment"] = (2 * own - 1) * alignment(output, inputs)
+        return found
+
+
+def alignment(output: FusionOutput, inputs: FusionInputs) -> Tensor:
+    """What it costs to transport each text's words onto its picture's regions, [B].
+
+    All tokens of the text take part, [CLS] and [SEP] too, as in UNITER's code; the whole image, ours, doesn't.
+    """
+    return transport_distance(output.text, output.objects[:, 1:], inputs.text_mask, inputs.region_mask[:, 1:])
 
 
 def with_hidden(inputs: FusionInputs, hidden: Tensor) -> FusionInputs:

@@ -44,6 +44,7 @@ FORMATS: dict[str, Callable[..., Source]] = {
     "cifar100": _format("cifar", "open_cifar100"),
     "arrays": _format("arrays", "open_arrays"),
     "torchvision": _format("torchvision", "open_torchvision"),
+    "flickr30k_entities": _format("entities", "open_entities"),
     "vcr": _format("vcr", "open_vcr"),
     "snli_ve": _format("snli_ve", "open_snli_ve"),
     "vqa_v2": _format("vqa_v2", "open_vqa_v2"),

@@ -12,7 +12,7 @@ from clipdistill.errors import UserError
 
 KNOWN = (
     "csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "cifar10", "cifar100",
-    "torchvision", "vcr", "snli_ve", "vqa_v2", "easy_vqa",
+    "torchvision", "flickr30k_entities", "vcr", "snli_ve", "vqa_v2", "easy_vqa",
 )  # fmt: skip
 
 
@@ -98,6 +98,8 @@ def _folder(place: Path) -> str | None:
         return "cifar100"
     if {"answers.txt", "train", "test"} <= names and (place / "train" / "questions.json").is_file():
         return "easy_vqa"
+    if {"Sentences", "Annotations"} <= names:
+        return "flickr30k_entities"
     if {"dataset_dict.json", "dataset_info.json", "state.json"} & names:
         return "huggingface"
     if any(name.endswith(".parquet") for name in names):

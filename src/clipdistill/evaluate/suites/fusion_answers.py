@@ -24,6 +24,9 @@ from clipdistill.models.fusion import fusion_inputs
 class Pairs:
     """The questions of a source as a fusion model reads them.
 
+    Attributes:
+        answered: their rows in the source, as far as `batches` has come. bad: questions whose pictures can't be read.
+
     Args:
         regions: where the store of the pictures' regions lies, or None where the run knows.
         head: what answers. reads: the texts.
@@ -49,17 +52,25 @@ class Pairs:
         self.mixture.regions = store
         self.fields: dict[str, Field] = {each: FusionTexts(model, each) for each in reads}
         self.fields |= picture_fields(model, self.mixture)
+        self.answered: list[int] = []
         self.options = max(1, *(OPTIONS[each] for each in reads))
 
     def batches(self) -> Iterator[dict[str, Any]]:
-        """Batches of about `job.batch_size` pairs, on the device."""
+        """Batches of about `job.batch_size` pairs, on the device, with the regions that the model sees."""
         size = max(1, self.job.batch_size // self.options)
         done = 0
         for batch in evaluation_batches(self.mixture, None, size, self.job.workers, fields=self.fields):
-            yield {
-                key: value.to(self.job.device) if isinstance(value, Tensor) else value for key, value in batch.items()
-            }
-            done += len(batch["sample"])
+            self.bad += [{**each, "id": each["id"].partition("/")[2]} for each in batch["bad"]]
+            places = batch["sample"].tolist()
+            self.answered += [self.rows[place] for place in places]
+            if places:
+                yield self.model.see(
+                    {
+                        key: value.to(self.job.device) if isinstance(value, Tensor) else value
+                        for key, value in batch.items()
+                    }
+                )
+            done += len(places) + len(batch["bad"])
             if self.job.progress:
                 self.job.progress("questions", done, len(self.mixture))
 
@@ -106,7 +117,7 @@ def answer_vcr(job: Job, source: Any, regions: Path | None, every: bool) -> Answ
             given = pairs.model.option_scores(pairs.scores(batch, reads))
             rationales.append(_given_each(given.reshape(len(ranks), -1, 4).softmax(-1), batch, source, pairs.rows))
     arrays = {"answers": np.concatenate(answers), "rationales": np.concatenate(rationales)}
-    return Answered(pairs.rows, arrays, pairs.bad)
+    return Answered(pairs.answered, arrays, pairs.bad)
 
 
 def _given_each(shares: Tensor, batch: Mapping[str, Any], source: Any, rows: list[int]) -> np.ndarray:
@@ -127,7 +138,7 @@ def classify_pairs(job: Job, source: Any, regions: Path | None) -> Answered:
     with inference(job.model, job.device):
         for batch in pairs.batches():
             found.append(pairs.scores(batch, "hypothesis").softmax(-1).cpu().numpy())
-    return Answered(pairs.rows, {"classes": np.concatenate(found)}, pairs.bad)
+    return Answered(pairs.answered, {"classes": np.concatenate(found)}, pairs.bad)
 
 
 def answer_vqa(job: Job, source: Any, regions: Path | None, keep: bool) -> Answered:
@@ -145,4 +156,4 @@ def answer_vqa(job: Job, source: Any, regions: Path | None, keep: bool) -> Answe
             if keep:
                 shares.append(torch.sigmoid(scores).cpu().numpy())
     arrays = {"best": np.concatenate(best)} | ({"answers": np.concatenate(shares)} if keep else {})
-    return Answered(pairs.rows, arrays, pairs.bad)
+    return Answered(pairs.answered, arrays, pairs.bad)

@@ -12,8 +12,8 @@ from clipdistill.errors import UserError
 from clipdistill.models.fusion.config import HeadName
 from clipdistill.models.fusion.inputs import FusionInputs, FusionOutput
 
-Sees = Literal["regions", "nothing"]
-"""What of a picture a fusion model reads: stored features of regions, or nothing at all."""
+Sees = Literal["regions", "pixels", "nothing"]
+"""What of a picture a fusion model reads: stored features of regions, the picture itself, or nothing at all."""
 
 
 class FusionBase(nn.Module):
@@ -22,17 +22,31 @@ class FusionBase(nn.Module):
     Attributes:
         config: a pydantic model with `heads`, what decides the shapes. name: what reports call it.
         heads: by name. tokenizer: whose numbers `FusionInputs.ids` are.
+        preprocess: how it wants pictures, as a DualEncoder's; of one that `sees` pixels alone.
     """
 
     KIND: ClassVar[str] = "fusion"
     config: Any
     name: str
     heads: nn.ModuleDict
+    preprocess: Any
 
     @property
     def sees(self) -> Sees:
         """What it reads of a picture, see `data.fusion_fields.picture_fields`."""
         return "regions"
+
+    def see(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The batch with the regions that `fusion_inputs` takes: as they came, or made of pictures, with a gradient."""
+        return batch
+
+    @property
+    def own_clip(self) -> Any:
+        """The DualEncoder inside, which is saved beside the model; None = there is none."""
+        return None
+
+    def train_tower(self, trained: bool) -> None:
+        """Train the image tower along, or freeze it, where there is one that can be trained."""
 
     @property
     def shifts(self) -> tuple[str, ...]:

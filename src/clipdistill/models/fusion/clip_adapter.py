@@ -96,6 +96,11 @@ class ClipAdapter(FusionBase):
         return Head(self.width, outputs, dropout=self.config.dropout)
 
     @property
+    def own_clip(self) -> DualEncoder:
+        """What it stands on."""
+        return self.clip
+
+    @property
     def shifts(self) -> tuple[str, ...]:
         """It has no words of its own."""
         return ("regions",)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from clipdistill.errors import UserError, explain, nearest
 
-Architecture = Literal["uniter", "vl_bert", "bert"]
+Architecture = Literal["uniter", "vl_bert", "bert", "clip_vil"]
 Attention = Literal["eager", "sdpa"]
 HeadName = Literal["vcr", "snli_ve", "vqa", "words", "region_features", "region_classes", "matching"]
 SHIPPED_WORDPIECE = "clipdistill:petri_wordpiece"
@@ -24,7 +24,7 @@ class FusionConfig(BaseModel):
     """What decides the shapes of a fusion model and how it starts. VILLA has UNITER's.
 
     `bert` is a language model: it sees no picture, and is the control for what pictures give. Its heads are UNITER's,
-    its token types BERT's own two.
+    its token types BERT's own two. `clip_vil` is UNITER's over the grid of an image tower (`clip_vil.py`).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -54,8 +54,8 @@ class FusionConfig(BaseModel):
     released configurations, where training brings the pictures in; `spread` makes them as long as a word's embedding
     from the start."""
     tags: bool = False
-    """UNITER: a word that points to a region carries the region's projected feature, through a LayerNorm of its own.
-    Ours: the authors' words carry nothing. VL-BERT's always do."""
+    """UNITER, CLIP-ViL: a word that points to a region carries the region's projected feature, through a LayerNorm of
+    its own. Ours: the authors' words carry nothing. VL-BERT's always do."""
     untagged: Literal["whole_image", "nothing"] = "whole_image"
     """VL-BERT: the visual feature of words that point to no region; `whole_image` is the authors'."""
     heads: dict[HeadName, int] = {}
@@ -87,10 +87,11 @@ _VL_BERT_LARGE = {**_VL_BERT, **_LARGE, "tokenizer": "bert-large-uncased"}
 _BERT = {**_UNITER, "architecture": "bert", "heads": {"words": 0}}
 _PRETRAINING = {"heads": {"words": 0, "region_features": 0, "region_classes": 1601, "matching": 2}}
 _VCR = {"vocabulary": 28996 + TAG_WORDS, "types": 4, "heads": {"vcr": 2}}
-# Wide enough to learn, small enough for two cores; `vocabulary` is that of the shipped words.
+# Wide enough to learn, small enough for two cores; `vocabulary` is that of the shipped words. BERT's spread of 0.02 is
+# made for 768 channels: a twelfth of them need sqrt(12) times as much for layers of the same strength.
 _PETRI = {
     "vocabulary": 312, "width": 64, "layers": 2, "attention_heads": 4, "hidden": 256, "positions": 96,
-    "region_width": 128,
+    "region_width": 128, "spread": 0.08,
 }  # fmt: skip
 
 NAMED: dict[str, dict[str, Any]] = {
@@ -111,11 +112,19 @@ NAMED: dict[str, dict[str, Any]] = {
     "bert-base": _BERT,
     "bert-large": {**_BERT, **_LARGE, "tokenizer": "bert-large-cased"},
     "petri-uniter": {**_PETRI, "architecture": "uniter", "types": 4},
-    "petri-uniter-tags": {**_PETRI, "architecture": "uniter", "types": 4, "tags": True, "visual_scale": 0.02},
-    "petri-vl-bert": {**_PETRI, "architecture": "vl_bert", "types": 3, "coordinates": 16, "visual_scale": 0.02},
+    "petri-uniter-tags": {**_PETRI, "architecture": "uniter", "types": 4, "tags": True, "visual_scale": 0.08},
+    "petri-vl-bert": {**_PETRI, "architecture": "vl_bert", "types": 3, "coordinates": 16, "visual_scale": 0.08},
     "petri-bert": {**_PETRI, "architecture": "bert"},
 }
 """Configurations by name: what differs from FusionConfig's defaults. VILLA's checkpoints fit UNITER's."""
+
+_CLIP_VIL = {**_UNITER, "architecture": "clip_vil", "types": 4, "tags": True, "visual_scale": 0.02}
+CLIP_VIL: dict[str, dict[str, Any]] = {
+    "clip-vil-base": _CLIP_VIL,
+    "clip-vil-large": {**_CLIP_VIL, **_LARGE, "tokenizer": "bert-large-cased"},
+    "petri-clip-vil": {**_PETRI, "architecture": "clip_vil", "types": 4, "tags": True, "visual_scale": 0.02},
+}
+"""Those that stand on a CLIP's image tower: a recipe writes `clip-vil-base:MODEL`, MODEL being any name of a CLIP."""
 
 
 def is_config(name: str) -> bool:

@@ -13,7 +13,7 @@ from clipdistill.models.fusion.inputs import with_whole_image
 
 
 def grid_regions(clip: DualEncoder, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Regions of a grid: the whole image, then the patches or cells of CLIP's image tower, row by row.
+    """Regions of a grid: the patches or cells of CLIP's image tower, row by row.
 
     With the gradient of the pixels' features, so that the tower can be fine-tuned along (CLIP-ViL).
 
@@ -21,15 +21,15 @@ def grid_regions(clip: DualEncoder, pixels: Tensor) -> tuple[Tensor, Tensor, Ten
         pixels: uint8, or float in [0, 1]; [B, 3, H, W] at the size that the tower takes.
 
     Returns:
-        features [B, 1 + N, C] in the tower's own width, the first the mean of the others; boxes [B, 1 + N, 4] as shares
-        of the picture; mask bool [B, 1 + N], all True.
+        features [B, N, C] in the tower's own width; boxes [B, N, 4] as shares of the picture; mask bool [B, N], all
+        True.
 
     Raises:
         UserError: the tower's features are no square grid (CoCa's learnt queries).
     """
     _, cells = clip.image_tokens(pixels)
     boxes = grid_boxes(cells.shape[1], clip.name).to(cells).expand(len(cells), -1, 4)
-    return with_whole_image(cells, boxes, torch.ones(cells.shape[:2], dtype=torch.bool, device=cells.device))
+    return cells, boxes, torch.ones(cells.shape[:2], dtype=torch.bool, device=cells.device)
 
 
 def embedded_regions(clip: DualEncoder, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

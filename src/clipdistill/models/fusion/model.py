@@ -19,7 +19,12 @@ from clipdistill.models.fusion.embeddings import EPS, UniterEmbeddings, VLBertEm
 from clipdistill.models.fusion.heads import make_head
 from clipdistill.models.fusion.inputs import FusionInputs, FusionOutput
 
-EMBEDDINGS: dict[str, Any] = {"uniter": UniterEmbeddings, "vl_bert": VLBertEmbeddings, "bert": WordEmbeddings}
+EMBEDDINGS: dict[str, Any] = {
+    "uniter": UniterEmbeddings,
+    "vl_bert": VLBertEmbeddings,
+    "bert": WordEmbeddings,
+    "clip_vil": UniterEmbeddings,
+}
 HIDDEN_SCORE = -10_000.0
 """What is added to the attention scores of padding, as in BERT; its share comes out as exactly 0."""
 
@@ -157,7 +162,7 @@ class FusionModel(FusionBase):
         matrix: Tensor | None = None
         if head == "words":
             matrix = self.embeddings.words.weight
-        elif head == "region_features" and self.config.architecture == "uniter":
+        elif head == "region_features" and self.config.architecture != "vl_bert":
             matrix = self.embeddings.feature.weight.T
         return matrix
 
@@ -165,7 +170,7 @@ class FusionModel(FusionBase):
         config = self.config
         if self.sees == "nothing" and inputs.boxes.shape[1]:
             raise UserError(f"fusion model '{self.name}': sees no region; give texts alone")
-        if self.sees == "regions" and inputs.features.shape[-1] != config.region_width:
+        if self.sees != "nothing" and inputs.features.shape[-1] != config.region_width:
             raise UserError(
                 f"fusion model '{self.name}': region features have a width of {inputs.features.shape[-1]}, and the "
                 f"model takes {config.region_width}; give features of the same detector, or a model made for these"

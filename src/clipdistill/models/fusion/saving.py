@@ -12,8 +12,9 @@ from clipdistill.errors import UserError
 from clipdistill.files import atomic_path, write_json
 from clipdistill.models.fusion.adapter_config import ADAPTERS
 from clipdistill.models.fusion.base import FusionBase
-from clipdistill.models.fusion.clip_adapter import create_adapter
-from clipdistill.models.fusion.config import TAG_WORDS, fusion_config, is_config
+from clipdistill.models.fusion.clip_adapter import ClipAdapter, create_adapter
+from clipdistill.models.fusion.clip_vil import ClipViL, create_clip_vil
+from clipdistill.models.fusion.config import CLIP_VIL, TAG_WORDS, fusion_config, is_config
 from clipdistill.models.fusion.creating import create_fusion, open_tokenizer
 from clipdistill.models.fusion.filling import fill, fill_from_bert
 from clipdistill.models.fusion.model import FusionModel
@@ -21,6 +22,8 @@ from clipdistill.models.fusion.released import from_released, read_released, rel
 from clipdistill.models.hub import hub_folder
 from clipdistill.models.loading import load_model
 
+ON_CLIP = (*ADAPTERS, *CLIP_VIL)
+"""Names that stand before a CLIP's."""
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CHECKPOINTS = (".pt", ".pth", ".bin", ".model", ".safetensors")
 TYPE = "clipdistill_fusion"
@@ -30,7 +33,7 @@ TYPE = "clipdistill_fusion"
 def save_fusion(model: FusionBase, folder: str | Path) -> None:
     """Write `model.safetensors`, the tokenizer's files and then `config.json`, which makes the folder a model.
 
-    Of an adapter its own weights alone; the frozen CLIP has to lie in `clip/`.
+    Of an adapter or a CLIP-ViL its own weights alone; the CLIP has to lie in `clip/`.
     """
     from safetensors.torch import save
 
@@ -58,9 +61,9 @@ def fusion_folder(name: str | Path) -> Path | None:
 
 
 def is_fusion(name: str | Path) -> bool:
-    """Whether a name means a fusion model: a configuration, an adapter, a checkpoint file, a folder, a RUN."""
+    """Whether a name means a fusion model: a configuration, what stands on a CLIP, a checkpoint, a folder, a RUN."""
     known = split_name(str(name))[0]
-    if is_config(known) or known in ADAPTERS or fusion_folder(name) is not None:
+    if is_config(known) or known in ON_CLIP or fusion_folder(name) is not None:
         return True
     return Path(name).suffix in CHECKPOINTS and Path(name).is_file()
 
@@ -68,10 +71,10 @@ def is_fusion(name: str | Path) -> bool:
 def split_name(name: str) -> tuple[str, str | None]:
     """`uniter-base-vcr:/path/uniter-base.pt` -> the name and the checkpoint; a name alone -> the name and None.
 
-    `clip-mlp-1-concat:ViT-B-32:openai` -> the adapter's name and the CLIP's.
+    `clip-mlp-1-concat:ViT-B-32:openai` -> the adapter's (or CLIP-ViL's) name and the CLIP's.
     """
     head, colon, tail = name.partition(":")
-    return (head, tail) if colon and (is_config(head) or head in ADAPTERS) else (name, None)
+    return (head, tail) if colon and (is_config(head) or head in ON_CLIP) else (name, None)
 
 
 def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: int = 0) -> FusionBase:
@@ -91,8 +94,8 @@ def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: i
     known, checkpoint = split_name(text)
     if (folder := fusion_folder(name)) is not None:
         return _from_folder(folder).to(device)
-    if known in ADAPTERS:
-        raise UserError(f"model '{text}': an adapter's name alone has random weights; give the folder of a trained one")
+    if known in ON_CLIP:
+        raise UserError(f"model '{text}': what stands on a CLIP has random weights; give the folder of a trained one")
     if is_config(known) and checkpoint is None:
         raise UserError(f"model '{text}': a name alone has random weights; add a checkpoint: {text}:/path/FILE.pt")
     if not is_config(known) and not Path(name).is_file():
@@ -140,14 +143,20 @@ def _from_folder(folder: Path) -> FusionBase:
         fields: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         name = fields.pop("name", folder.resolve().name)
         fields.pop("model_type")
-        if fields.get("architecture") == "clip_adapter":
-            adapter = create_adapter(fields, load_model(folder / "clip"), 0)
-            adapter.name = name
-            state = {f"clip.{key}": value for key, value in adapter.clip.state_dict().items()}
-            adapter.load_state_dict({**state, **load_file(folder / WEIGHTS)})
-            return adapter
+        there = folder if (folder / "tokenizer_config.json").is_file() else None
+        if fields.get("architecture") in ("clip_adapter", "clip_vil"):
+            clip, found = load_model(folder / "clip"), load_file(folder / WEIGHTS)
+            state = {**found, **{f"clip.{key}": value for key, value in clip.state_dict().items()}}
+            on_clip: ClipAdapter | ClipViL
+            if fields["architecture"] == "clip_vil":
+                on_clip = create_clip_vil(fields, clip, 0, tokenizer=there or False)
+            else:
+                on_clip = create_adapter(fields, clip, 0)
+            on_clip.name = name
+            on_clip.load_state_dict(state)
+            return on_clip
         config = fusion_config(fields)
-        words = open_tokenizer(config, folder) if (folder / "tokenizer_config.json").is_file() else None
+        words = None if there is None else open_tokenizer(config, there)
         with torch.device("meta"):
             model = FusionModel(config, name=name, tokenizer=words)
         model.load_state_dict(load_file(folder / WEIGHTS), assign=True)

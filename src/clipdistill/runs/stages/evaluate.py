@@ -17,6 +17,7 @@ from clipdistill.runs.evaluation import evaluate_models, run_examples
 from clipdistill.runs.evaluation_regions import EvaluationRegions
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts
+from clipdistill.runs.regions import sees_regions
 from clipdistill.runs.stages.base import Forecast, Stage
 from clipdistill.tasks import find_task
 
@@ -65,7 +66,7 @@ class Evaluate(Stage):
         for number, each in enumerate(self.evaluations):
             for name, (source, path) in each.suite.region_sources(each.opened, each.options, kind).items():
                 shown[f"{number} {name}"] = (Mixture([(source, None)]), path)
-        if not shown or self.recipe.regions is None or self.done():
+        if not shown or not sees_regions(self.recipe, self.parts.model) or self.done():
             return None
         seconds, disk = self._regions().cost(shown)
         return Forecast("regions to measure with", seconds, disk_bytes=disk)

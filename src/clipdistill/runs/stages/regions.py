@@ -39,13 +39,13 @@ class FindRegions(Stage):
         """The regions of a few pictures, times all pictures that there are."""
         if (self.spec.store / "store.json").is_file():
             return Forecast("regions")
-        ranks, pictures = self.parts.ranks, Pictures(self.parts.data.mixture)
+        ranks, pictures = self.parts.ranks, Pictures(self.parts.data.whole)
         seconds, disk = region_cost(self._maker(), [pictures], self.spec.max_regions, ranks.device)
         return Forecast("regions", seconds / ranks.world_size, disk_bytes=disk)
 
     def run(self) -> None:
         """Make what is missing, each rank its share."""
-        ranks, spec, mixture = self.parts.ranks, self.spec, self.parts.data.mixture
+        ranks, spec, mixture = self.parts.ranks, self.spec, self.parts.data.whole
         maker = self._maker()
         with Meter(f"regions ({spec.provider})", len(Pictures(mixture)), quiet=not ranks.is_main) as meter:
             try:

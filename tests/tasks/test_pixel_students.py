@@ -1,0 +1,132 @@
+"""A CLIP-ViL as the student of every task: pictures in the batch, one look at each, its tower trained or frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from question_files import vcr_item, write_vcr
+from tiny_fusion import TINY, tiny_fusion
+
+from clipdistill.data import AugmentPlan, Loader, Mixture, open_source
+from clipdistill.engine.distributed import Ranks
+from clipdistill.engine.gradient_cache import backward
+from clipdistill.errors import UserError
+from clipdistill.evaluate import evaluate_suite
+from clipdistill.models import create_model
+from clipdistill.models.fusion import fusion_inputs
+from clipdistill.models.fusion.clip_vil import ClipViL, create_clip_vil
+from clipdistill.tasks.vcr import VCR
+
+TEXT = {
+    "question": ["is", [2], "red", "?"],
+    "answer_choices": [["yes", [0]], ["no"], ["a", "circle"], ["no", [3], "."]],
+    "rationale_choices": [["it", "is"], ["blue"], ["green"], [[2], "is"]],
+}
+
+
+def vcr(folder: Path, name: str = "train.jsonl") -> Mixture:
+    items = [vcr_item(k, **TEXT, answer_label=k % 4, rationale_label=(k + 1) % 4) for k in range(4)]
+    return Mixture([(open_source({"format": "vcr", "path": write_vcr(folder, items, name)}), None)])
+
+
+def student(**changes: Any) -> ClipViL:
+    sizes = {key: value for key, value in TINY.items() if key != "region_width"}
+    quiet = {"dropout": 0.0, "attention_dropout": 0.0, "positions": 64}
+    return create_clip_vil(
+        "petri-clip-vil", create_model("petri-tiny-student", seed=0), 0, **{**sizes, **quiet, **changes}
+    )
+
+
+def batch_of(task: Any, mixture: Mixture) -> dict[str, Any]:
+    torch.manual_seed(0)
+    task.prepare(mixture)
+    task.double().train()
+    loader = Loader(mixture, task.fields(mixture), batch_size=4, plan=AugmentPlan(), seed=0, shuffle=False)
+    return next(iter(loader.epoch(0)))
+
+
+@pytest.mark.parametrize("adversarial", [None, {"steps": 2}])
+def test_micro_batches_change_nothing_and_the_tower_learns(adversarial: Any, tmp_path: Path) -> None:
+    task = VCR(student(), options={"adversarial": adversarial})
+    batch = batch_of(task, vcr(tmp_path))
+    assert batch["image/student"].shape == (4, 3, 64, 64) and batch["object_regions"].shape == (4, 4)
+    found = []
+    for micro in (None, 1):
+        task.zero_grad()
+        terms = backward(task, batch, Ranks.current(), micro)
+        given = {each.name: each.parameter.grad for each in task.trainable()}
+        assert [name for name, value in given.items() if value is None] == ["student.embeddings.masked_feature"]
+        found.append([*terms.values(), *(value for value in given.values() if value is not None)])
+    tower = [each.parameter.grad for each in task.trainable() if each.name.startswith("student.clip.")]
+    assert tower and all(value is not None and value.abs().max() > 0 for value in tower)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+
+
+def test_a_step_looks_at_each_picture_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = VCR(student())  # answers and rationales: 32 pairs
+    batch = batch_of(task, vcr(tmp_path))
+    looked: list[int] = []
+    image_tokens = type(task.student.clip).image_tokens
+    monkeypatch.setattr(
+        type(task.student.clip), "image_tokens",
+        lambda self, pixels: (looked.append(len(pixels)), image_tokens(self, pixels))[1],
+    )  # fmt: skip
+    task.sample_losses(task.encode(batch), batch)
+    assert looked == [4]
+
+
+def test_a_tagged_word_carries_the_cell_that_shows_its_object(tmp_path: Path) -> None:
+    task = VCR(student(), options={"mode": "q2a"})
+    batch = batch_of(task, vcr(tmp_path))
+    inputs = fusion_inputs(task.student.see(batch), "answers")
+    assert inputs.tags is not None
+    place = int((batch["answers/tags"][0, 0] == 2).nonzero()[0])  # "is [2] red?"
+    cell = int(batch["object_regions"][0, 2])
+    assert cell >= 0 and int(inputs.tags[0, place]) == cell + 1
+
+
+def test_the_towers_share_of_the_learning_rate(tmp_path: Path) -> None:
+    mixture = vcr(tmp_path)
+    scales = {}
+    for rate in (1.0, 0.25, 0.0):
+        task = VCR(student(), options={"tower_lr": rate, "head_lr": 10})
+        task.prepare(mixture)
+        scales[rate] = {each.name: each.lr_scale for each in task.trainable()}
+    tower = {name for name in scales[1.0] if name.startswith("student.clip.")}
+    assert tower and all(name.startswith("student.clip.clip.visual.") for name in tower)
+    assert {scales[0.25][name] for name in tower} == {0.25} and not tower & set(scales[0.0])
+    assert scales[0.25]["student.heads.vcr.out.weight"] == 10 and scales[0.25]["student.pooler.dense.weight"] == 1
+    frozen = VCR(student(), options={"tower_lr": 0.0})
+    batch = batch_of(frozen, mixture)
+    sum(value.sum() for value in frozen.sample_losses(frozen.encode(batch), batch).values()).backward()
+    assert all(value.grad is None for value in frozen.student.clip.parameters())
+    with pytest.raises(UserError, match=r"`task\.tower_lr`: .* has no image tower that trains; leave it out$"):
+        VCR(tiny_fusion("uniter"), options={"tower_lr": 0.1})
+
+
+def test_suites_measure_it_from_pictures_and_name_what_cannot_be_read(tmp_path: Path) -> None:
+    model = student(heads={"vcr": 2})
+    mixture = vcr(tmp_path, "val.jsonl")
+    options = {"predictions": tmp_path / "saved.npz"}
+    (found,) = evaluate_suite(model, "vcr", tmp_path, batch_size=8, options=options)
+    (whole,) = evaluate_suite(model, "vcr", tmp_path, batch_size=64)
+    assert found.n == 4 and found.metrics == whole.metrics
+    task = VCR(model, options={"mode": "q2a"})
+    fields = task.fields(mixture)
+    batch = next(iter(Loader(mixture, fields, batch_size=4, plan=AugmentPlan(), seed=0, shuffle=False).epoch(0)))
+    with torch.no_grad():
+        scores = model.option_scores(model.scores("vcr", model.eval()(fusion_inputs(model.see(batch), "answers"))))
+    right = (scores.view(4, 4).argmax(1) == batch["answer_label"]).float().mean()
+    assert found.metrics["q2a"] == pytest.approx(float(right))
+    (picture,) = tmp_path.rglob("*.png")
+    before = (tmp_path / "saved.npz").read_bytes()
+    pixels = torch.randint(256, (10, 12, 3), dtype=torch.uint8)
+    from PIL import Image
+
+    Image.fromarray(pixels.numpy()).save(picture)
+    evaluate_suite(model, "vcr", tmp_path, batch_size=8, options=options)
+    assert (tmp_path / "saved.npz").read_bytes() != before  # another picture, other answers
