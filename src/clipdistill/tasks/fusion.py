@@ -12,7 +12,8 @@ from torch import Tensor
 
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field
-from clipdistill.data.fusion_fields import FusionTexts, Reads, picture_fields
+from clipdistill.data.fusion_fields import FusionTexts, picture_fields
+from clipdistill.data.question_texts import Reads
 from clipdistill.data.sample import Sample
 from clipdistill.errors import UserError
 from clipdistill.models.fusion import FusionInputs, fusion_inputs

@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field
-from clipdistill.data.masked_fields import DrawnRegions, ExchangedTexts, MaskedTexts, TrueText, TrueTexts
+from clipdistill.data.masked_fields import DrawnRegions, ExchangedTexts, MaskedTexts, TrueTexts
+from clipdistill.data.question_texts import TrueText
 from clipdistill.errors import UserError
 from clipdistill.models.fusion import FusionInputs, FusionOutput, fusion_inputs
 from clipdistill.models.fusion.config import HeadName

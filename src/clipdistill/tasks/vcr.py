@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field
-from clipdistill.data.fusion_fields import Reads
 from clipdistill.data.question_fields import ChoiceLabel
+from clipdistill.data.question_texts import Reads
 from clipdistill.data.sample import Sample
 from clipdistill.tasks.base import Batch
 from clipdistill.tasks.fusion import FusionOptions, FusionTask
