@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clipdistill.errors import Interrupted, UserError
+from clipdistill.errors import Interrupted, UserError, nearest
 
 
 def study(
@@ -27,15 +27,20 @@ def study(
     plan: Annotated[bool, typer.Option("--plan", help="of a table: list its runs and stop")] = False,
 ) -> None:
     """Run several recipes under several seeds and set them side by side; or fill tables, printed numbers beside."""
+    from clipdistill.recipe_files import is_recipe, recipe_names
     from clipdistill.running import show_runs, terminal
     from clipdistill.runs.study import study as run_study
     from clipdistill.runs.study_tables import show_plan, show_tables, study_tables
-    from clipdistill.study_table import is_table
+    from clipdistill.study_table import is_table, table_names
 
     tables = [name for name in names if is_table(name)]
     if tables and len(tables) < len(names):
         other = next(name for name in names if name not in tables)
         raise UserError(f"study: {tables[0]} is a table and {other} isn't; give one kind at a time")
+    if not tables and (strange := [name for name in names if "*" not in name and not is_recipe(name)]):
+        raise UserError(
+            f"study: no recipe or table {strange[0]!r}.{nearest(strange[0], [*recipe_names(), *table_names()])}"
+        )
     if not tables and (rows or regimes or plan):
         raise UserError("study: --rows, --regimes and --plan are of tables; `clipdistill tables` lists them")
     try:

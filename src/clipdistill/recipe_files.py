@@ -22,6 +22,11 @@ def recipe_names() -> list[str]:
     return sorted(name.as_posix() for name in found if not name.name.startswith("_"))
 
 
+def is_recipe(name: str) -> bool:
+    """Whether a recipe has that name; of a file, whether it would be taken for one."""
+    return name.endswith((".yaml", ".yml")) or (RECIPES / f"{name}.yaml").is_file()
+
+
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by name or path, apply `key=value` overrides, validate.
 

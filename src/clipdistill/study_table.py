@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from clipdistill.errors import UserError, explain, nearest
 from clipdistill.recipe import Strict
@@ -72,17 +72,16 @@ class StudyTable(Strict):
     regimes: dict[str, RegimeSpec] = Field(min_length=1)
     measures: dict[str, MeasureSpec] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _names_are_known(self) -> StudyTable:
+    def check_names(self) -> None:
+        """Raise a UserError when a row or a measure names a regime or a row that isn't there."""
         named = {**{k: one.regimes for k, one in self.rows.items()}, **{k: m.regimes for k, m in self.measures.items()}}
         for where, wanted in named.items():
             for one in wanted or ():
                 if one not in self.regimes:
-                    raise ValueError(f"{where}: no regime '{one}'; there are {', '.join(self.regimes)}")
+                    raise UserError(f"{where}: no regime '{one}'; there are {', '.join(self.regimes)}")
         for name, row in self.rows.items():
             if row.against is not None and row.against not in self.rows:
-                raise ValueError(f"{name}: `against`: no row '{row.against}'.{nearest(row.against, self.rows)}")
-        return self
+                raise UserError(f"{name}: `against`: no row '{row.against}'.{nearest(row.against, self.rows)}")
 
     def has(self, row: str, regime: str) -> bool:
         """Whether something is run for a row in a regime."""
@@ -160,9 +159,13 @@ def load_table(name: str) -> StudyTable:
     if not path.is_file():
         raise UserError(f"{name}: no such table.{nearest(name, table_names())} `clipdistill tables` lists them")
     try:
-        return StudyTable.model_validate(_values(path))
+        found = StudyTable.model_validate(_values(path))
+        found.check_names()
     except ValidationError as error:
         raise UserError(f"{name}: {explain(error, StudyTable)}") from error
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+    return found
 
 
 def chosen(table: StudyTable, rows: Sequence[str] = (), regimes: Sequence[str] = ()) -> StudyTable:

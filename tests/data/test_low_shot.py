@@ -87,6 +87,7 @@ def test_a_part_of_a_source_and_its_rest(tmp_path) -> None:
     few, rest = source.part(drawn), source.part(drawn, rest=True)
     assert few.ids == list(drawn.ids) and [few[k].id for k in range(6)] == few.ids
     assert sorted(few.strata) == sorted(LABELS * 2) and few.name == source.name and len(source) == 30
+    assert few.pictures == [source.pictures[source.ids.index(one)] for one in few.ids] and len(few.pictures) == 6
     assert sorted([*few.ids, *rest.ids]) == sorted(source.ids) and few.fingerprint() != source.fingerprint()
     assert [one.id for one in (rest[k] for k in range(24))] == rest.ids
     with pytest.raises(UserError, match="its 6 ids aren't in the data"):

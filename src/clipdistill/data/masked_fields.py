@@ -80,12 +80,12 @@ class MaskedTexts(TrueTexts):
     def row(self, sample: Sample, draw: Draw) -> tuple[Coded, list[int]]:
         """A text's tokens and what stood there."""
         ids, types, tags = super().row(sample, draw)
-        dice = _dice(draw, "words", sample)
+        dice = dice_of(draw, "words", sample)
         words = [[place] for place, number in enumerate(ids) if number not in self._marks]
         if self.whole_words:
             words = _joined(words, [piece.startswith("##") for piece in self.tokenizer.convert_ids_to_tokens(ids)])
         wanted = [-1] * len(ids)
-        for place in (place for number in _chosen(dice, range(len(words))) for place in words[number]):
+        for place in (place for number in chosen(dice, range(len(words))) for place in words[number]):
             wanted[place], lot = ids[place], dice.random()
             if lot < 0.8:
                 ids[place] = self.tokenizer.mask_token_id
@@ -144,7 +144,7 @@ class ExchangedTexts(TrueTexts):
 
     def row(self, sample: Sample, draw: Draw) -> tuple[Coded, int, bool]:
         """A text's tokens, whether it is as it was, and whether it could be another."""
-        texts, dice = self.drawn(sample, draw), _dice(draw, "exchanged", sample)
+        texts, dice = self.drawn(sample, draw), dice_of(draw, "exchanged", sample)
         own, last = dice.random() < 0.5, list(texts)[-1]
         other = exchanged(texts[last], self.classes, dice)
         if other is None:
@@ -179,7 +179,7 @@ class DrawnRegions(FusionRegions):
 
     def row(self, sample: Sample, draw: Draw) -> Any:
         """Where the store has both, and the choices."""
-        own, dice = super().row(sample, draw), _dice(draw, "regions", sample)
+        own, dice = super().row(sample, draw), dice_of(draw, "regions", sample)
         other = int(self.rows[draw.position])
         wrong = self.others and len(self.rows) > 1 and dice.random() < 0.5
         if wrong:  # any other sample's: a question about the same picture may come up, as rarely as pictures repeat
@@ -194,7 +194,7 @@ class DrawnRegions(FusionRegions):
         for place, (*_, seed) in enumerate(rows):
             dice = np.random.Generator(np.random.PCG64(seed))
             there = found["region_mask"][place].nonzero().flatten().tolist()
-            hidden[place, _chosen(dice, there)] = True
+            hidden[place, chosen(dice, there)] = True
         found["hidden_regions"] = hidden
         if self.classes:
             numbers = np.asarray([row for (row, _), *_ in rows])
@@ -208,11 +208,12 @@ class DrawnRegions(FusionRegions):
         return found
 
 
-def _dice(draw: Draw, what: str, sample: Sample) -> np.random.Generator:
+def dice_of(draw: Draw, what: str, sample: Sample) -> np.random.Generator:
+    """What `what` of a sample is drawn with, in an epoch."""
     return np.random.Generator(np.random.PCG64(integer(2**63, draw.seed, "masking", what, draw.epoch, sample.id)))
 
 
-def _chosen(dice: np.random.Generator, places: Sequence[int]) -> list[int]:
+def chosen(dice: np.random.Generator, places: Sequence[int]) -> list[int]:
     """About a share of `places`, and one at least."""
     lots = dice.random(len(places))
     chosen = [place for place, lot in zip(places, lots, strict=True) if lot < SHARE]

@@ -150,11 +150,13 @@ class TeacherSpec(ModelSpec):
 class RegionSpec(Options):
     """Where regions of the training pictures come from; further keys are the options of the provider."""
 
-    provider: str = Field("detector", description="detector, yolo, grid, whole, or annotations: boxes of the data set")
+    provider: str = Field(
+        "detector", description="detector, yolo, grid, whole, annotations (the data's boxes) or files"
+    )
     store: Path
     model: ModelSpec | None = Field(None, description="embeds them; none = the model that the student starts as")
-    max_regions: int = Field(10, ge=1, description="regions a picture, the surest first")
-    min_score: float = Field(0.25, ge=0, le=1, description="confidence below which a box isn't used")
+    max_regions: int = Field(10, ge=1, description="regions a picture, the surest first; of `files` 100")
+    min_score: float = Field(0.25, ge=0, le=1, description="confidence below which a box isn't used; of `files` 0.2")
     crop: Literal["resize", "centre"] = Field(
         "resize", description="whole boxes at the model's input size, as in the paper; or cut to their middle"
     )

@@ -128,7 +128,7 @@ def open_mixture(recipe: Recipe) -> Data:
                 source = whole = open_source(source_spec(spec))
             else:
                 source, whole, drawn = open_drawn(source_spec(spec), spec.low_shot, seed)
-                draws.append(drawn)
+                draws += [] if drawn in draws else [drawn]
         except UserError as error:
             raise UserError(f"{field}: {error}") from error
         if spec.count is not None and spec.count > len(source):
@@ -139,7 +139,13 @@ def open_mixture(recipe: Recipe) -> Data:
         parts.append((source, spec.count))
         wholes.append((whole, spec.count))
     mixture = Mixture(parts, seed=seed)
-    return Data(mixture, Mixture(wholes, seed=seed) if draws else mixture, draws)
+    if not draws:
+        return Data(mixture, mixture)
+    everything = Mixture(wholes, seed=seed)
+    if everything.picture_ids is not everything.ids:  # names of pictures depend on what else there is
+        names = dict(zip(everything.ids, everything.picture_ids, strict=True))
+        mixture.picture_ids = [names[one] for one in mixture.ids]
+    return Data(mixture, everything, draws)
 
 
 def augment_plan(recipe: Recipe) -> AugmentPlan:

@@ -26,13 +26,14 @@ CLASSES = "classes"
 """Name of the array of class probabilities, and of the facts that name the classes."""
 
 
-def region_arrays(width: int) -> list[ArraySpec]:
-    """What a region store holds, of a model with embeddings of `width`."""
+def region_arrays(width: int, classes: int = 0) -> list[ArraySpec]:
+    """What a region store holds: features of `width`, and the probabilities of a detector's classes, 0 = none."""
     ragged: dict[str, Any] = {"key": "sample", "ragged": True, "about": 4}
     return [
         ArraySpec("features", width, **ragged),
         ArraySpec("geometry", 6, dtype="float32", **ragged),
         ArraySpec("shares", 4, dtype="float32", **ragged),
+        *([ArraySpec("classes", classes, **ragged)] if classes else []),
     ]
 
 
@@ -113,6 +114,28 @@ class RegionStore(Store):
         if self.has_shares:
             found["shares"], _ = self.padded("shares", rows, max_regions)
         return found
+
+    def classes(self, rows: Any, max_regions: int) -> np.ndarray:
+        """The detector's class probabilities of pictures' regions, float32 [B, M, C], as `lookup` has the features.
+
+        Raises:
+            UserError: the store has none; a row that isn't there.
+        """
+        if not self.class_count:
+            raise UserError(f"{self.path}: has no class probabilities of its regions; take a file that has some")
+        return self.padded("classes", rows, max_regions)[0]
+
+    @property
+    def class_count(self) -> int:
+        """C, how many classes `classes` has; 0 = there are no probabilities."""
+        spec = self._shards[0].specs.get("classes")
+        return 0 if spec is None else spec.width
+
+    @property
+    def dropped(self) -> dict[str, str]:
+        """Pictures of which some boxes were left out -> which, where they come from files."""
+        notes = (note for shard in self._shards for note in shard.notes.values())
+        return {entry["id"]: entry["reason"] for note in notes for entry in note.get("dropped", ())}
 
     @property
     def has_shares(self) -> bool:

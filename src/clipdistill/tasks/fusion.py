@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -136,9 +136,7 @@ class FusionTask(Task):
     def trainable(self) -> Iterator[Trainable]:
         """The shares of the learning rate of the head and of an image tower are options."""
         scales = {f"student.heads.{self.HEAD}.": self.settings.head_lr, "student.clip.": self.settings.tower_lr}
-        for each in super().trainable():
-            scale = next((scale for name, scale in scales.items() if each.name.startswith(name)), each.lr_scale)
-            yield Trainable(each.name, each.parameter, scale, each.decay)
+        return scaled(super().trainable(), scales)
 
     def encode(self, batch: Batch) -> Features:
         """`logits/READS` of each of the texts: [B, outputs] or [B, options, outputs]."""
@@ -213,6 +211,13 @@ class FusionTask(Task):
         found: Tensor = self.student.scores(self.HEAD, output, inputs)
         texts: Tensor = batch[f"{reads}/ids"]
         return found.unflatten(0, tuple(texts.shape[:2])) if texts.ndim == 3 else found
+
+
+def scaled(trainable: Iterable[Trainable], scales: Mapping[str, float]) -> Iterator[Trainable]:
+    """`trainable` with other shares of the learning rate, by the beginnings of names."""
+    for each in trainable:
+        scale = next((scale for name, scale in scales.items() if each.name.startswith(name)), each.lr_scale)
+        yield Trainable(each.name, each.parameter, scale, each.decay)
 
 
 def set_tower(student: Any, settings: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, Self
 
 import torch
@@ -12,16 +12,17 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from clipdistill.data import Mixture
+from clipdistill.data.drawn_pictures import drawn_fields
 from clipdistill.data.fields import Field
-from clipdistill.data.masked_fields import DrawnRegions, ExchangedTexts, MaskedTexts, TrueTexts
+from clipdistill.data.masked_fields import ExchangedTexts, MaskedTexts, TrueTexts
 from clipdistill.data.question_texts import TrueText
 from clipdistill.errors import UserError
 from clipdistill.models.fusion import FusionInputs, FusionOutput, fusion_inputs
 from clipdistill.models.fusion.config import HeadName
 from clipdistill.objectives.optimal_transport import transport_distance
 from clipdistill.objectives.soft_labels import class_divergence
-from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
-from clipdistill.tasks.fusion import SEEDS
+from clipdistill.tasks.base import Batch, Features, Task, TaskOptions, Trainable
+from clipdistill.tasks.fusion import SEEDS, scaled, set_tower
 
 HEADS: dict[str, HeadName] = {
     "words": "words", "regions": "region_features", "region_classes": "region_classes", "matching": "matching",
@@ -37,10 +38,13 @@ class FusionPretrainingOptions(TaskOptions):
     alone; a `hypothesis`; a `caption`."""
     max_tokens: int | None = Value(None, ge=8)
     """Longer texts are cut; none = as many as the model has positions for."""
+    tower_lr: float = Value(1.0, ge=0)
+    """Learning rate of the image tower of a student that reads pictures, times `train.lr`; 0 = it is frozen."""
     whole_words: bool = False
     """Mask words and not their pieces, as VL-BERT does."""
     negatives: Literal["picture", "exchanged"] = "picture"
-    """What doesn't match: another sample's `picture`, as in UNITER; or the own one with words of the text `exchanged`
+    """What doesn't match: another sample's `picture`, as in UNITER (of a student that reads pictures another sample's
+    text: the same pairs, and a picture less to read); or the own one with words of the text `exchanged`
     (ours): words keep pointing to their regions, so each can be held against what it points to."""
     exchange: tuple[tuple[str, ...], ...] = ()
     """With `exchanged`: classes of words (or of "left of" and the like), each becoming another of its class; none = two
@@ -84,7 +88,13 @@ class FusionPretraining(Task):
         return found
 
     def build(self) -> None:
-        """A language model guesses words alone."""
+        """A language model guesses words alone, a model that reads pictures no classes; its tower trains or doesn't."""
+        set_tower(self.student, self.settings)
+        if "region_classes" in self.weights and self.student.sees == "pixels":
+            raise UserError(
+                f"`task.weights.region_classes`: '{self.student.name}' reads pictures, and cells of its grid have no "
+                "classes; leave it out"
+            )
         for term in self.weights:
             if term != "words" and self.student.sees == "nothing":
                 raise UserError(
@@ -97,7 +107,7 @@ class FusionPretraining(Task):
             name = HEADS[term]
             outputs = 2 if term == "matching" else 0  # 0 = as many as the student's words or feature's channels
             if term == "region_classes":
-                outputs = 1 + len(data.regions.class_names)
+                outputs = 1 + len(getattr(data.regions, "class_names", ()))
             seed = int(torch.randint(SEEDS, (1,)))
             there = self.student.config.heads.get(name)
             if there is None or outputs and there != outputs:
@@ -110,16 +120,18 @@ class FusionPretraining(Task):
         found: dict[str, Field] = {}
         if "words" in self.weights:
             found["masked"] = MaskedTexts(self.student, reads, "masked", limit, options.whole_words)
-        if self.student.sees == "nothing":
-            return found
         pictures = "matching" in self.weights and options.negatives == "picture"
         classes = "region_classes" in self.weights
-        found["regions"] = DrawnRegions(data, self.student.region_width, pictures, classes)
+        found |= drawn_fields(self.student, data, reads, others=pictures, classes=classes, max_tokens=limit)
         if pictures or {"regions", "region_classes"} & set(self.weights):
             found["plain"] = TrueTexts(self.student, reads, "plain", limit)
         if "matching" in self.weights and not pictures:
             found["matched"] = ExchangedTexts(self.student, reads, "matched", limit, options.exchange)
         return found
+
+    def trainable(self) -> Iterator[Trainable]:
+        """An image tower's share of the learning rate is an option."""
+        return scaled(super().trainable(), {"student.clip.": self.settings.tower_lr})
 
     def gathers(self, name: str) -> bool:
         """Nothing: each sample's loss is its own."""
@@ -128,12 +140,13 @@ class FusionPretraining(Task):
     def encode(self, batch: Batch) -> Features:
         """The losses themselves, [B] each: they take the scores of what is masked alone."""
         found: Features = {}
+        seen = self.student.see(batch)
         if "words" in self.weights:
-            found["words"] = self._words(batch)
+            found["words"] = self._words(seen)
         if {"regions", "region_classes"} & set(self.weights):
-            found |= self._regions(batch)
+            found |= self._regions(seen)
         if "matching" in self.weights:
-            found |= self._matching(batch)
+            found |= self._matching(seen)
         return {term: found[term] for term in self.weights}
 
     def forward_once(self, batch: Batch) -> None:
@@ -168,7 +181,7 @@ class FusionPretraining(Task):
         found: Features = {}
         if "regions" in self.weights:
             guessed = self.student.scores("region_features", output, inputs, where)
-            found["regions"] = mean_of_each((guessed - batch["regions"][hidden]).square().mean(dim=1), hidden)
+            found["regions"] = mean_of_each((guessed - batch["regions"][hidden].detach()).square().mean(dim=1), hidden)
         if "region_classes" in self.weights:
             scores = self.student.scores("region_classes", output, inputs, where)
             found["region_classes"] = mean_of_each(class_divergence(scores, batch["region_classes"][hidden]), hidden)

@@ -63,6 +63,7 @@ class QuestionSource:
         found = copy.copy(self)
         found._rows = self._rows[rows]
         found.ids = [self.ids[row] for row in rows]
+        found.pictures = None if self.pictures is None else [self.pictures[row] for row in rows]
         found.strata = None if self.strata is None else [self.strata[row] for row in rows]
         return found
 

@@ -12,7 +12,7 @@ from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
 from clipdistill.report.region_pictures import draw_regions
 from clipdistill.runs.parts import Parts
-from clipdistill.runs.regions import region_cost, region_maker, region_spec
+from clipdistill.runs.regions import check_files, most_regions, region_cost, region_maker, region_spec
 from clipdistill.runs.stages.base import Forecast, Stage
 from clipdistill.stores.region_boxes import RegionMaker
 from clipdistill.stores.region_cache import write_regions
@@ -31,6 +31,11 @@ class FindRegions(Stage):
         self.parts, self.base, self.sheet, self.batch_size = parts, base, sheet, batch_size
         self.spec = region_spec(parts.recipe)
 
+    def check(self) -> None:
+        """Pictures whose regions a file lacks are named before anything is written."""
+        if not (self.spec.store / "store.json").is_file():
+            check_files(self.spec, [Pictures(self.parts.data.mixture)], self.parts.recipe.data.max_bad_share)
+
     def done(self) -> bool:
         """Never taken for granted: a store that is there is opened and compared, which costs little."""
         return False
@@ -40,7 +45,7 @@ class FindRegions(Stage):
         if (self.spec.store / "store.json").is_file():
             return Forecast("regions")
         ranks, pictures = self.parts.ranks, Pictures(self.parts.data.whole)
-        seconds, disk = region_cost(self._maker(), [pictures], self.spec.max_regions, ranks.device)
+        seconds, disk = region_cost(self._maker(), [pictures], most_regions(self.spec), ranks.device)
         return Forecast("regions", seconds / ranks.world_size, disk_bytes=disk)
 
     def run(self) -> None:
@@ -60,6 +65,9 @@ class FindRegions(Stage):
     def hand_on(self) -> None:
         """Batches may hold regions from now on; pictures that couldn't be read have none."""
         store = RegionStore.open(self.spec.store)
+        if self.parts.ranks.is_main and store.dropped:
+            first, why = next(iter(store.dropped.items()))
+            print(f"regions: of {len(store.dropped):,} pictures some boxes were left out, such as {first}: {why}")
         if self.parts.ranks.is_main and self.sheet is not None:
             draw_regions(self.parts.data.mixture, store, self.sheet)
         self.parts.data.leave_out(self.parts.data.mixture.showing(store.bad))
@@ -72,5 +80,5 @@ class FindRegions(Stage):
 def dry_regions(parts: Parts, width: int) -> Mixture:
     """The training data with regions of the right shape, for the forecast of what reads them."""
     mixture = copy(parts.data.mixture)
-    mixture.regions = DryRegions(width, region_spec(parts.recipe).max_regions)
+    mixture.regions = DryRegions(width, most_regions(region_spec(parts.recipe)))
     return mixture
