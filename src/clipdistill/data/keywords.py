@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from statistics import fmean, median, pstdev
 
@@ -33,14 +34,16 @@ class Word:
     content: bool
 
 
-def words_of(text: str) -> list[Word]:
+@lru_cache(4096)
+def words_of(text: str) -> tuple[Word, ...]:
     """The words and marks of a text, in order: letters and digits, joined by apostrophes and hyphens; else marks.
 
     A keyword can be what holds a letter, has three letters or more, and is no stop word.
     """
-    return [Word(one.group(), one.start(), one.end(), is_content(one.group())) for one in _TOKEN.finditer(text)]
+    return tuple(Word(one.group(), one.start(), one.end(), is_content(one.group())) for one in _TOKEN.finditer(text))
 
 
+@lru_cache(65_536)
 def is_content(word: str) -> bool:
     """Whether a word can be a keyword; of a contraction what stands before the apostrophe decides."""
     stem = _CONTRACTED.sub("", word.lower())
@@ -108,7 +111,7 @@ def yake_scores(text: str) -> dict[str, float]:
     return found
 
 
-def candidates(words: list[Word], scores: dict[str, float], longest: int) -> Iterator[tuple[range, float]]:
+def candidates(words: Sequence[Word], scores: dict[str, float], longest: int) -> Iterator[tuple[range, float]]:
     """n-grams of up to `longest` words, as places in `words`, and their scores, low = important.
 
     They begin and end with a content word and don't cross a mark. The score is the product of H over 1 + the sum of H

@@ -63,15 +63,13 @@ def pooled_words(words: Sequence[Word], tokens: Tensor, mask: Tensor, spans: Seq
     Returns:
         [W, D]; NaN for a word without any token, such as one behind the teacher's last.
     """
-    rows = []
-    for word in words:
-        own = [
-            place
-            for place, (start, end) in enumerate(spans)
-            if end > start and start < word.end and word.start < end and bool(mask[place])
-        ]
-        rows.append(tokens[own].mean(dim=0) if own else tokens.new_full((tokens.shape[1],), torch.nan))
-    return torch.stack(rows) if rows else tokens.new_zeros(0, tokens.shape[1])
+    if not words:
+        return tokens.new_zeros(0, tokens.shape[1])
+    starts, ends = torch.tensor(spans, dtype=torch.int64).reshape(-1, 2).unbind(dim=1)
+    first, last = torch.tensor([(word.start, word.end) for word in words]).unbind(dim=1)
+    real = (mask & (ends > starts))[None]
+    own = (real & (starts[None] < last[:, None]) & (first[:, None] < ends[None])).to(tokens.dtype)
+    return own @ tokens / own.sum(dim=1, keepdim=True)
 
 
 @dataclass(frozen=True)
