@@ -206,6 +206,9 @@ def test_regions_from_a_file_train_and_what_it_lacks_is_said_first(
     store = RegionStore.open(tmp_path / "store")
     assert len(store.ids) == 12 and store.meta["provider"] == "files" and store.meta["embed_dim"] == records.WIDTH
     assert len(RegionStore.open(tmp_path / "run" / "evaluation_regions" / "petri_vqa").ids) == 2
+    assert store.meta["max_regions"] == 100 and store.meta["min_score"] == 0.2
+    again = command("evaluate", tmp_path / "run", "--suite", "vqa", "--data", folder)  # by the recipe as the run has it
+    assert again.code == 0, again.err[-2000:]
     # Without the pictures of the test split: said before the training, though the training's are all there.
     lines = file.read_text().splitlines(keepends=True)
     tested = {

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from question_files import vcr_item, write_vcr
+from PIL import Image
+from question_files import pair, vcr_item, write_snli_ve, write_vcr
 from tiny_fusion import TINY, tiny_fusion
 from torch.nn.functional import cross_entropy
 
@@ -111,7 +113,7 @@ def test_the_towers_share_of_the_learning_rate(tmp_path: Path) -> None:
         VCR(tiny_fusion("uniter"), options={"tower_lr": 0.1})
 
 
-def test_suites_measure_it_from_pictures_and_name_what_cannot_be_read(tmp_path: Path) -> None:
+def test_suites_measure_it_from_pictures(tmp_path: Path) -> None:
     model = student(heads={"vcr": 2})
     mixture = vcr(tmp_path, "val.jsonl")
     options = {"predictions": tmp_path / "saved.npz"}
@@ -128,11 +130,26 @@ def test_suites_measure_it_from_pictures_and_name_what_cannot_be_read(tmp_path: 
     (picture,) = tmp_path.rglob("*.png")
     before = (tmp_path / "saved.npz").read_bytes()
     pixels = torch.randint(256, (10, 12, 3), dtype=torch.uint8)
-    from PIL import Image
-
     Image.fromarray(pixels.numpy()).save(picture)
     evaluate_suite(model, "vcr", tmp_path, batch_size=8, options=options)
     assert (tmp_path / "saved.npz").read_bytes() != before  # another picture, other answers
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_named(tmp_path: Path) -> None:
+    lines = [
+        pair(k, ("entailment", "contradiction")[k % 2], pairID=f"{picture}.jpg#{k}r1e", Flikr30kID=f"{picture}.jpg")
+        for k, picture in enumerate([1, 2, 1, 2, 1])
+    ]
+    write_snli_ve(tmp_path, lines, "snli_ve_dev.jsonl")
+    (tmp_path / "flickr30k-images" / "2.jpg").write_bytes(b"no picture")
+    model = student(heads={"snli_ve": 3})
+    saved = {"predictions": tmp_path / "saved.npz"}
+    (found,) = evaluate_suite(model, "snli_ve", tmp_path, batch_size=2, options=saved)
+    assert found.n == 3 and "2.jpg#1r1e" in str(found.artifacts) and "2.jpg#3r1e" in str(found.artifacts)
+    kept = np.load(tmp_path / "saved.npz")
+    assert [str(one).rpartition("/")[2] for one in kept["ids"]] == ["1.jpg#0r1e", "1.jpg#2r1e", "1.jpg#4r1e"]
+    labels, best = np.array([0, 0, 0]), kept["classes"].argmax(axis=1)
+    assert found.metrics["accuracy"] == pytest.approx((labels == best).mean())
 
 
 def test_pretraining_masks_words_and_cells_and_exchanges_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,12 @@ class RegionSpec(Options):
     bins: int = Field(2, ge=1, le=7, description="of `map`: a box is pooled into bins x bins")
     pad: float = Field(1.1, ge=1, le=2, description="of `map`: how much wider and higher boxes are made")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_files_are_read(cls, values: Any) -> Any:
+        files = isinstance(values, dict) and values.get("provider") == "files"
+        return {"min_score": 0.2, "max_regions": 100, **values} if files else values
+
     @model_validator(mode="after")
     def _of_one_kind(self) -> RegionSpec:
         other = ("level", "bins", "pad") if self.features == "crops" else ("crop",)

@@ -15,7 +15,7 @@ from clipdistill.errors import UserError
 from clipdistill.kinds import open_trained
 from clipdistill.recipe import RegionSpec
 from clipdistill.recipe_files import load_recipe
-from clipdistill.runs.regions import check_files, most_regions, region_cost, region_maker, region_model
+from clipdistill.runs.regions import check_files, region_cost, region_maker, region_model
 from clipdistill.stores.region_boxes import RegionMaker
 from clipdistill.stores.region_cache import write_regions
 from clipdistill.stores.regions import RegionStore
@@ -96,7 +96,7 @@ class EvaluationRegions:
         waiting = self._waiting(mixtures)
         if not waiting or self.spec is None or self.base is None:
             return 0.0, 0.0
-        return region_cost(self._maker(), list(waiting.values()), most_regions(self.spec), self.device)
+        return region_cost(self._maker(), list(waiting.values()), self.spec.max_regions, self.device)
 
     def check(self, mixtures: Mapping[str, tuple[Mixture, Path | None]]) -> None:
         """Name pictures whose regions a file lacks, where regions come from one; arguments as in `cost`."""

@@ -97,13 +97,12 @@ def region_maker(spec: RegionSpec, model: Any, device: torch.device, batch_size:
 
 
 def region_files(spec: RegionSpec) -> FileRegions:
-    """What takes regions from the file that a recipe names; confidences and numbers are UNITER's unless it says.
+    """What takes regions from the file that a recipe names.
 
     Raises:
         UserError: it can't be opened.
     """
-    options, said = spec.options(), spec.model_fields_set
-    own = {name: getattr(spec, name) for name in ("min_score", "max_regions") if name in said}
+    options = spec.options()
     try:
         keys, ids = (None if options.get(name) is None else str(options[name]) for name in ("keys", "ids"))
         least = options.get("min_regions", 10)
@@ -111,7 +110,10 @@ def region_files(spec: RegionSpec) -> FileRegions:
             raise UserError(f"`min_regions`: {least!r} isn't a whole number of at least 1")
         file = open_region_file(str(options["layout"]), str(options["path"]), ids)
         known = None if keys is None else read_keys(keys)
-        return FileRegions(file, str(options["layout"]), min_regions=least, keys=known, **own)
+        return FileRegions(
+            file, str(options["layout"]), min_score=spec.min_score, min_regions=least, max_regions=spec.max_regions,
+            keys=known,
+        )  # fmt: skip
     except UserError as error:
         raise UserError(f"`regions`: {error}") from error
 
@@ -126,11 +128,6 @@ def check_files(spec: RegionSpec, sets: Sequence[Pictures], max_bad_share: float
             maker.check(pictures, max_bad_share)
         except UserError as error:
             raise UserError(f"`regions`: {error}") from error
-
-
-def most_regions(spec: RegionSpec) -> int:
-    """How many regions a picture may have."""
-    return region_files(spec).max_regions if spec.provider == FILES else spec.max_regions
 
 
 def region_width(spec: RegionSpec, model: Any) -> int:

@@ -14,6 +14,8 @@ _IMG2DATASET = (
 
 # A piece of the path -> what to do. Longer names first, since the first that is found decides.
 _GUIDES = {
+    "data/weights": "checkpoints of UNITER, VILLA and VL-BERT by the links of their authors' repositories, under the "
+    "names that the recipe has",
     "cc12m": "https://github.com/google-research-datasets/conceptual-12m has cc12m.tsv; write the line "
     f"`url<TAB>caption` above it, then: {_IMG2DATASET.format(name='cc12m')}",
     "cc3m": "https://ai.google.com/research/ConceptualCaptions/download has Train_GCC-training.tsv; save it as "
@@ -24,8 +26,6 @@ _GUIDES = {
     "data/snli_ve; pictures of Flickr30K in data/snli_ve/flickr30k-images",
     "vqa": "questions and annotations of VQA v2 from https://visualqa.org/download.html in data/vqa, COCO's train2014, "
     "val2014 and test2015 beside them",
-    "data/weights": "checkpoints of UNITER, VILLA and VL-BERT by the links of their authors' repositories, under the "
-    "names that the recipe has",
     "flickr30k": "pictures by the form on https://shannon.cs.illinois.edu/DenotationGraph/ into data/flickr30k/images; "
     f"dataset_flickr30k.json from {KARPATHY}",
     "train2017": "train2017.zip and annotations_trainval2017.zip from https://cocodataset.org/#download, unpacked in "

@@ -12,7 +12,7 @@ from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
 from clipdistill.report.region_pictures import draw_regions
 from clipdistill.runs.parts import Parts
-from clipdistill.runs.regions import check_files, most_regions, region_cost, region_maker, region_spec
+from clipdistill.runs.regions import check_files, region_cost, region_maker, region_spec
 from clipdistill.runs.stages.base import Forecast, Stage
 from clipdistill.stores.region_boxes import RegionMaker
 from clipdistill.stores.region_cache import write_regions
@@ -34,7 +34,7 @@ class FindRegions(Stage):
     def check(self) -> None:
         """Pictures whose regions a file lacks are named before anything is written."""
         if not (self.spec.store / "store.json").is_file():
-            check_files(self.spec, [Pictures(self.parts.data.mixture)], self.parts.recipe.data.max_bad_share)
+            check_files(self.spec, [Pictures(self.parts.data.whole)], self.parts.recipe.data.max_bad_share)
 
     def done(self) -> bool:
         """Never taken for granted: a store that is there is opened and compared, which costs little."""
@@ -45,7 +45,7 @@ class FindRegions(Stage):
         if (self.spec.store / "store.json").is_file():
             return Forecast("regions")
         ranks, pictures = self.parts.ranks, Pictures(self.parts.data.whole)
-        seconds, disk = region_cost(self._maker(), [pictures], most_regions(self.spec), ranks.device)
+        seconds, disk = region_cost(self._maker(), [pictures], self.spec.max_regions, ranks.device)
         return Forecast("regions", seconds / ranks.world_size, disk_bytes=disk)
 
     def run(self) -> None:
@@ -80,5 +80,5 @@ class FindRegions(Stage):
 def dry_regions(parts: Parts, width: int) -> Mixture:
     """The training data with regions of the right shape, for the forecast of what reads them."""
     mixture = copy(parts.data.mixture)
-    mixture.regions = DryRegions(width, most_regions(region_spec(parts.recipe)))
+    mixture.regions = DryRegions(width, region_spec(parts.recipe).max_regions)
     return mixture
