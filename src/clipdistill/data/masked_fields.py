@@ -6,7 +6,7 @@ What is drawn is a function of seed, epoch and sample: the same in whatever batc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +15,10 @@ from clipdistill.data.draws import integer
 from clipdistill.data.exchanged_words import Classes, exchanged
 from clipdistill.data.fields import Draw
 from clipdistill.data.fusion_fields import Coded, FusionRegions, FusionTexts
+from clipdistill.data.question_texts import Parts, TrueText, right_option
 from clipdistill.data.sample import Sample
-from clipdistill.data.tagged_text import TaggedText
 from clipdistill.errors import UserError
 
-TrueText = Literal["answers", "rationales", "question", "hypothesis", "caption"]
-LABELS = {"answers": "answer_label", "rationales": "rationale_label"}
 SHARE = 0.15
 """Of words, and of regions, that are masked; at least one of each sample's."""
 LOOKED_AT = 100
@@ -38,17 +36,12 @@ class TrueTexts(FusionTexts):
         if self.layout is None:
             raise UserError(f"`student.model`: '{model.name}' has no words that could be masked; name a fusion model")
 
-    def texts(self, sample: Sample) -> list[dict[str, TaggedText]]:
+    def texts(self, sample: Sample) -> list[Parts]:
         """One, of captions all; UserError where the right one isn't known."""
         found = super().texts(sample)
-        label = LABELS.get(self.reads)
-        if label is None:
-            return found
-        if sample.fields.get(label) is None:
-            raise UserError(f"'{sample.id}' has no '{label}', so its text isn't known; set `task.reads` to question")
-        return [found[int(sample.fields[label])]]
+        return found if self.reads == "caption" else [found[right_option(sample, self.reads)]]
 
-    def drawn(self, sample: Sample, draw: Draw) -> dict[str, TaggedText]:
+    def drawn(self, sample: Sample, draw: Draw) -> Parts:
         """The one that this draw shows."""
         return self.texts(sample)[draw.caption if self.reads == "caption" else 0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field as Value
@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy
 from clipdistill.data import Mixture
 from clipdistill.data.drawn_pictures import drawn_fields
 from clipdistill.data.fields import Field
-from clipdistill.data.masked_fields import ExchangedTexts, MaskedTexts, TrueText, TrueTexts
+from clipdistill.data.masked_fields import ExchangedTexts, MaskedTexts, TrueTexts
+from clipdistill.data.question_texts import TrueText
 from clipdistill.errors import UserError
 from clipdistill.models.fusion import FusionInputs, FusionOutput, fusion_inputs
 from clipdistill.models.fusion.config import HeadName
@@ -22,6 +23,8 @@ from clipdistill.objectives.optimal_transport import transport_distance
 from clipdistill.objectives.soft_labels import class_divergence
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions, Trainable
 from clipdistill.tasks.fusion import SEEDS, scaled, set_tower
+from clipdistill.tasks.targeted import TERMS as TAUGHT
+from clipdistill.tasks.targeted import Distillation, targeted
 
 HEADS: dict[str, HeadName] = {
     "words": "words", "regions": "region_features", "region_classes": "region_classes", "matching": "matching",
@@ -49,6 +52,11 @@ class FusionPretrainingOptions(TaskOptions):
     """With `exchanged`: classes of words (or of "left of" and the like), each becoming another of its class; none = two
     words of a kind change places."""
 
+    distil: Distillation = Distillation()
+    """With a teacher: how its features are carried over (CLIP-TD's adaptive fine-tuning)."""
+    distil_alone: bool = False
+    """Let a teacher's terms train without any of pretraining: a control, which ruins the student."""
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.exchange and self.negatives != "exchanged":
@@ -75,7 +83,9 @@ class FusionPretraining(Task):
 
     METHOD = "fusion_pretraining"
     KIND = "fusion"
-    TERMS = {"words": 2.0, "regions": 1.0, "region_classes": 0.0, "matching": 1.0, "alignment": 0.0}
+    TERMS = {"words": 2.0, "regions": 1.0, "region_classes": 0.0, "matching": 1.0, "alignment": 0.0, **TAUGHT}
+    TEACHERS = (0, 1)
+    FEATURES = "questions"
     Options = FusionPretrainingOptions
 
     @classmethod
@@ -86,9 +96,17 @@ class FusionPretraining(Task):
             raise UserError("`task.weights.alignment`: it reads the pairs of `matching`; give that a weight too")
         return found
 
+    @classmethod
+    def stored_options(cls, options: Mapping[str, Any] | None) -> dict[str, Any]:
+        """How words are selected, and what the teacher reads of a question."""
+        found: dict[str, Any] = cls.check_options(options).distil.stored()
+        return found
+
     def build(self) -> None:
         """A language model guesses words alone, a model that reads pictures no classes; its tower trains or doesn't."""
         set_tower(self.student, self.settings)
+        self.targeted = targeted(self.student, self.teachers, self.weights, self.settings.distil)
+        self._check_targeted()
         if "region_classes" in self.weights and self.student.sees == "pixels":
             raise UserError(
                 f"`task.weights.region_classes`: '{self.student.name}' reads pictures, and cells of its grid have no "
@@ -99,6 +117,21 @@ class FusionPretraining(Task):
                 raise UserError(
                     f"`task.weights.{term}`: '{self.student.name}' sees no picture; set `task.weights` to {{words: 1}}"
                 )
+
+    def _check_targeted(self) -> None:
+        if self.targeted is None:
+            return
+        own = [term for term in self.weights if term not in TAUGHT]
+        if not own and not self.settings.distil_alone:
+            raise UserError(
+                "`task.weights`: distillation without any term of pretraining ruins a student; give words, regions or "
+                "matching a weight, or set `task.distil_alone` if that is the control you want"
+            )
+        if self.settings.reads == "caption" or "choices" in self.weights or self.settings.distil.confidence is not None:
+            raise UserError(
+                "`task`: pretraining makes no choices and a teacher's captions aren't stored; distil `vision`, "
+                "`language` or `selected` of answers, rationales, questions or hypotheses, without `confidence`"
+            )
 
     def prepare(self, data: Mixture) -> None:
         """Put the heads on that are missing, or don't fit."""
@@ -122,8 +155,10 @@ class FusionPretraining(Task):
         pictures = "matching" in self.weights and options.negatives == "picture"
         classes = "region_classes" in self.weights
         found |= drawn_fields(self.student, data, reads, others=pictures, classes=classes, max_tokens=limit)
-        if pictures or {"regions", "region_classes"} & set(self.weights):
+        if pictures or self.targeted is not None or {"regions", "region_classes"} & set(self.weights):
             found["plain"] = TrueTexts(self.student, reads, "plain", limit)
+        if self.targeted is not None:
+            found |= self.targeted.fields(data, {reads: found["plain"]}, right=True)  # type: ignore[dict-item]
         if "matching" in self.weights and not pictures:
             found["matched"] = ExchangedTexts(self.student, reads, "matched", limit, options.exchange)
         return found
@@ -146,6 +181,8 @@ class FusionPretraining(Task):
             found |= self._regions(seen)
         if "matching" in self.weights:
             found |= self._matching(seen)
+        if self.targeted is not None:
+            found |= self._taught(seen)
         return {term: found[term] for term in self.weights}
 
     def forward_once(self, batch: Batch) -> None:
@@ -167,6 +204,13 @@ class FusionPretraining(Task):
         if "can_differ" in batch:
             found |= {term: batch["can_differ"].float() for term in ("matching", "alignment") if term in self.weights}
         return found
+
+    def _taught(self, batch: Batch) -> Features:
+        """The teacher's terms, on texts and pictures as they are."""
+        assert self.targeted is not None
+        reads = self.settings.reads
+        features = self.targeted.features(reads, self.student(fusion_inputs(batch, "plain")), batch)
+        return self.targeted.losses(reads, features, batch, None)
 
     def _words(self, batch: Batch) -> Tensor:
         inputs, wanted = fusion_inputs(batch, "masked"), batch["masked/wanted"]
