@@ -174,7 +174,7 @@ def towers(data: Path, out: Path) -> None:
 
 
 def easy_vqa(data: Path, out: Path, seed: int) -> dict[str, object]:
-    """Link easy-VQA, split its training questions by picture (15 % are to choose settings on), write sizes of students."""
+    """Link easy-VQA, split its training questions by picture (15 % to choose settings on), write sizes of students."""
     for file in sorted(data.rglob("*")):
         if file.is_file():
             link(file, out / "easy_vqa" / file.relative_to(data))
