@@ -20,13 +20,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("files", "locks"),
     ("petri", "data", "models", "objectives", "recipe"),
-    ("export", "evaluate", "stores", "recipe_files"),
+    ("export", "evaluate", "stores", "recipe_files", "study_table"),
     ("kinds",),
     ("report", "tasks"),
     ("engine",),
     ("runs", "running"),
     ("mitigate",),
-    ("cli_data",),
+    ("cli_data", "cli_study"),
     ("cli", "__init__"),
 )
 EVERYWHERE = ("errors", "files", "locks")  # drawn without their arrows: nearly everything uses them

@@ -153,7 +153,7 @@ def test_the_seed_of_the_draws_can_be_fixed_apart_from_the_recipes(tmp_path: Pat
 
     def drawn(seed: int, of_data: int | None) -> list[str]:
         recipe = validate({**values, "seed": seed, "data": {**values["data"], "seed": of_data}}, "x")  # type: ignore[dict-item]
-        return open_mixture(recipe).ids
+        return open_mixture(recipe).mixture.ids
 
     assert drawn(1, None) != drawn(2, None)
     assert drawn(1, 1) == drawn(2, 1) == drawn(1, None)
@@ -227,6 +227,21 @@ def test_another_method_takes_nothing_of_the_parents_task(base: Path) -> None:
         assert recipe.task.weights == {"task": 2} and recipe.task.options() == {}
     recipe = load_recipe("clip_kd/vit_t16_from_vit_b16", ["task.method=contrastive"])
     assert recipe.task.weights is None
+
+
+def test_another_method_drops_the_parents_stages(base: Path) -> None:
+    """A parent's stages are trainings by its own method: with another, they'd train that for nothing."""
+    parent = base / "staged.yaml"
+    parent.write_text("extends: child\nname: staged\nstages: [{name: a, task: {weights: {fd: 1}}}, {name: b}]\n")
+    assert [one.name for one in load_recipe(parent).stages] == ["a", "b"]
+    child = base / "other.yaml"
+    child.write_text("extends: staged\nname: other\ntask: {method: contrastive}\n")
+    assert load_recipe(child).stages == [] and load_recipe(parent, ["task.method=contrastive"]).stages == []
+    child.write_text("extends: staged\nname: other\ntask: {weights: {fd: 3}}\ntrain: {lr: 1}\n")
+    assert [one.name for one in load_recipe(child).stages] == ["a", "b"]  # the same method
+    child.write_text("extends: staged\nname: other\ntask: {method: contrastive}\nstages: [{name: c}, {name: d}]\n")
+    assert [one.name for one in load_recipe(child).stages] == ["c", "d"]  # the child's own
+    assert [one.name for one in load_recipe(parent, ["task.method=contrastive", "stages=[{name: e}]"]).stages] == ["e"]
 
 
 def test_a_whole_is_overridden_before_its_parts(base: Path) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from clipdistill import cli_data
+from clipdistill import cli_data, cli_study
 from clipdistill.errors import Interrupted, UserError
-from clipdistill.running import exit_code
+from clipdistill.running import exit_code, read_options, show_runs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,7 +45,7 @@ def train(
     except Interrupted as stop:
         raise Interrupted(f"{stop}; go on with the same command and --resume") from stop
     if run is not None and run.evaluation.is_file():
-        _show([run.path])
+        show_runs([run.path])
 
 
 @app.command()
@@ -79,7 +78,7 @@ def evaluate(
     from clipdistill.runs.evaluation import evaluate_model, show_results
 
     found = evaluate_model(
-        model, suite, data, batch_size=batch_size, workers=workers, options=_options(option), json_path=json
+        model, suite, data, batch_size=batch_size, workers=workers, options=read_options(option), json_path=json
     )
     show_results(found)
 
@@ -99,25 +98,7 @@ def report(
     runs = list({run.resolve(): run for run in runs}.values())  # a run given twice is not two seeds
     for path in build_report(runs, out):
         print(path)
-    _show(runs)
-
-
-@app.command()
-def study(
-    names: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="names, files, or patterns: 'petri/dclip/*'")],
-    out: Annotated[Path, typer.Option(help="folder of the study; a stopped one goes on")],
-    seeds: Annotated[int, typer.Option(min=1, help="runs of each recipe, with seeds 0, 1, ...")] = 3,
-    override: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="for every run")] = None,
-) -> None:
-    """Run several recipes under several seeds, and set them side by side in one report."""
-    from clipdistill.runs.study import study as run_study
-
-    try:
-        folders = run_study(names, out, seeds=seeds, overrides=override or ())
-    except Interrupted as stop:
-        raise Interrupted(f"{stop}; go on with the same command") from stop
-    _show(folders)
-    print(f"report: {out / 'report.html'}")
+    show_runs(runs)
 
 
 @app.command()
@@ -173,7 +154,7 @@ def quickstart(
     except Interrupted as stop:
         raise Interrupted(f"{stop}; go on with the same command") from stop
     if run is not None:
-        _show([run.path])
+        show_runs([run.path])
         print(f"report: {run.path / 'report.html'}")
 
 
@@ -185,30 +166,7 @@ def doctor() -> None:
     run_doctor()
 
 
-def _show(runs: Sequence[Path]) -> None:
-    from rich.console import Console
-
-    from clipdistill.report.terminal import print_table
-
-    known_width = sys.stdout.isatty() or "COLUMNS" in os.environ
-    print_table(runs, Console(width=None if known_width else 140))  # a pipe has no width, and 80 would cut names up
-
-
-def _options(pairs: list[str] | None) -> dict[str, Any]:
-    import yaml
-
-    found = {}
-    for pair in pairs or ():
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise UserError(f"--option {pair}: write key=value")
-        if key in ("suite", "data"):
-            raise UserError(f"--option {pair}: give it as --{key}")
-        try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"--option {pair}: the value is not valid YAML") from error
-    return found
+cli_study.add(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Commands about data: write a petri world, write VCR without its shortcuts, measure its text bias."""
+"""Commands about data: a petri world, low-shot draws, VCR without its shortcuts, its text bias."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WordNetFolder = Annotated[Path | None, typer.Option(help="WordNet's folder or zi
 
 def add(app: typer.Typer) -> None:
     """Give these commands to the app."""
-    for command in (petri, mitigate, bias):
+    for command in (petri, low_shot, mitigate, bias):
         app.command()(command)
 
 
@@ -43,6 +43,22 @@ def petri(
             compositional=compositional, shortcut=shortcut, formats=formats or DEFAULT_FORMATS, progress=meter.reach,
         )  # fmt: skip
     print(folder)
+
+
+def low_shot(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="path, or format:path@split")],
+    total: Annotated[int, typer.Option(min=1, help="samples in all, as many of each class")],
+    out: Annotated[Path, typer.Option(help="JSON file for the ids, which `subset` of a source reads")],
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="option of the format")] = None,
+) -> None:
+    """Draw a low-shot training set, as many samples of each class, and write its ids."""
+    from clipdistill.running import read_options
+    from clipdistill.runs.low_shot import describe
+    from clipdistill.runs.low_shot import low_shot as draw
+
+    drawn = draw(source, total, seed, out, read_options(option))
+    print(f"{out}: {drawn.data}: {describe(drawn)}")
 
 
 def mitigate(

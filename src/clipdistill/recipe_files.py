@@ -22,14 +22,19 @@ def recipe_names() -> list[str]:
     return sorted(name.as_posix() for name in found if not name.name.startswith("_"))
 
 
+def is_recipe(name: str) -> bool:
+    """Whether a recipe has that name; of a file, whether it would be taken for one."""
+    return name.endswith((".yaml", ".yml")) or (RECIPES / f"{name}.yaml").is_file()
+
+
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by name or path, apply `key=value` overrides, validate.
 
     Args:
         name: a name that `recipe_names` lists, or the path of a YAML file. A recipe may say `extends: NAME`, another
             recipe beside it or by name, whose keys it then overrides (mappings merge, lists replace). Another
-            `task.method` takes nothing of the parent's `task`, and a parent's `paper` holds for what it is about alone
-            (docs/recipes.md).
+            `task.method` takes nothing of the parent's `task` and `stages`, and a parent's `paper` holds for what it is
+            about alone (docs/recipes.md).
         overrides: `train.lr=3e-4`, `data.train.0.count=100`; the value is YAML. In whichever order they are given, a
             whole (`task={...}`) comes before its parts, and a method before its weights and options.
 
@@ -41,8 +46,8 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     changed = deepcopy(values)
     for override in sorted(overrides, key=_order):
         _override(changed, override)
-    own_paper = any(override.startswith("paper=") for override in overrides)
-    return validate(changed if own_paper else _without_strange_paper(values, changed), str(name))
+    said = {override.partition("=")[0].partition(".")[0] for override in overrides}
+    return validate(_without_strange_keys(values, changed, said), str(name))
 
 
 def validate(values: Mapping[str, Any], where: str) -> Recipe:
@@ -89,8 +94,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{path}: `extends`: {error}") from error
     below = _read(base, (*seen, path))
-    merged = merge(below, values)
-    return merged if "paper" in values else _without_strange_paper(below, merged)
+    return _without_strange_keys(below, merge(below, values), set(values))
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,11 +115,20 @@ def _method(task: Mapping[str, Any]) -> Any:
     return task.get("method", TaskSpec.model_fields["method"].default)
 
 
-def _without_strange_paper(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Drop `paper` where its row is about something else now: printed numbers never stand beside another model's."""
-    if after.get("paper") is None or _subject(before) == _subject(after):
-        return after
-    return {**after, "paper": None}
+def _without_strange_keys(before: dict[str, Any], after: dict[str, Any], said: set[str]) -> dict[str, Any]:
+    """Drop what was said of something else, unless the child or the command line says it itself (`said`).
+
+    `paper`, where its row is about something else now: printed numbers never stand beside another model's. `stages`,
+    where the method is another: their weights and options are the old one's.
+    """
+    found = dict(after)
+    if found.get("paper") is not None and "paper" not in said and _subject(before) != _subject(after):
+        found["paper"] = None
+    tasks = [values.get("task") or {} for values in (before, after)]
+    other = all(isinstance(one, dict) for one in tasks) and _method(tasks[0]) != _method(tasks[1])
+    if other and "stages" not in said:
+        found.pop("stages", None)
+    return found
 
 
 def _subject(values: Mapping[str, Any]) -> list[Any]:

@@ -1,10 +1,12 @@
-"""Running a command: its exit code, the one line that a mistake is, and libraries that keep quiet."""
+"""Running a command: its exit code, the one line that a mistake is, options, tables, and libraries that keep quiet."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -46,6 +48,39 @@ def exit_code(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
         if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):
             raise
         return usage(error)
+
+
+def show_runs(runs: Sequence[Path]) -> None:
+    """Print what was measured in RUN folders, side by side."""
+    from clipdistill.report.terminal import print_table
+
+    print_table(runs, terminal())
+
+
+def terminal() -> Any:
+    """Where tables are printed."""
+    from rich.console import Console
+
+    known_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known_width else 140)  # a pipe has no width, and 80 would cut names up
+
+
+def read_options(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """`--option key=value`, each value YAML; UserError for one that isn't."""
+    import yaml
+
+    found = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UserError(f"--option {pair}: write key=value")
+        if key in ("suite", "data"):
+            raise UserError(f"--option {pair}: give it as --{key}")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--option {pair}: the value is not valid YAML") from error
+    return found
 
 
 def _quiet_libraries() -> None:

@@ -14,7 +14,8 @@ from question_files import pair, question, vcr_item, write_snli_ve, write_vcr, w
 from tiny_fusion import tiny_fusion
 
 from clipdistill.data import AugmentPlan, Loader, Mixture, open_source
-from clipdistill.data.fusion_fields import FusionRegions, FusionTexts, overlaps
+from clipdistill.data.boxes import overlaps
+from clipdistill.data.fusion_fields import FusionRegions, FusionTexts
 from clipdistill.engine.micro_batches import split
 from clipdistill.errors import UserError
 from clipdistill.models import create_model

@@ -81,6 +81,19 @@ def test_the_file_says_how_it_was_drawn_and_is_read_by_a_source(tmp_path) -> Non
     assert rest.fingerprint() != few.fingerprint()
 
 
+def test_a_part_of_a_source_and_its_rest(tmp_path) -> None:
+    source: Any = open_source(pairs(tmp_path))
+    drawn = draw_low_shot(source, 6, seed=1)
+    few, rest = source.part(drawn), source.part(drawn, rest=True)
+    assert few.ids == list(drawn.ids) and [few[k].id for k in range(6)] == few.ids
+    assert sorted(few.strata) == sorted(LABELS * 2) and few.name == source.name and len(source) == 30
+    assert few.pictures == [source.pictures[source.ids.index(one)] for one in few.ids] and len(few.pictures) == 6
+    assert sorted([*few.ids, *rest.ids]) == sorted(source.ids) and few.fingerprint() != source.fingerprint()
+    assert [one.id for one in (rest[k] for k in range(24))] == rest.ids
+    with pytest.raises(UserError, match="its 6 ids aren't in the data"):
+        few.part(draw_low_shot(rest, 6))
+
+
 def test_unlabelled_drops_the_labels_of_every_format(tmp_path) -> None:
     vcr = open_source({"format": "vcr", "path": write_vcr(tmp_path, [vcr_item()]), "unlabelled": True})
     assert "answer_label" not in vcr[0].fields and "rationale_label" not in vcr[0].fields and "choices" in vcr[0].fields

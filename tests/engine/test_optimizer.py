@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from clipdistill.engine.optimizer import Average, learning_rate, make_optimizer, set_learning_rate
@@ -25,6 +27,45 @@ def test_warm_up_then_cosine() -> None:
 def test_constant_after_warm_up() -> None:
     settings = TrainSpec(lr=1.0, warmup_steps=2, schedule="constant")
     assert [learning_rate(step, 10, settings) for step in (0, 1, 5, 9)] == [0.5, 1.0, 1.0, 1.0]
+
+
+def test_linear_after_warm_up() -> None:
+    settings = TrainSpec(lr=1.0, warmup_steps=2, min_lr=0.2, schedule="linear")
+    rates = [learning_rate(step, 10, settings) for step in range(10)]
+    assert rates[:3] == [0.5, 1.0, 1.0] and rates[6] == pytest.approx(0.2 + 0.8 * 0.5)
+
+
+def test_steps_after_epochs_and_in_the_warm_up() -> None:
+    settings = TrainSpec(lr=1.0, warmup_steps=4, schedule="steps", decay_epochs=[1, 2.5], decay=0.1)
+    rates = [learning_rate(step, 100, settings, steps_per_epoch=4) for step in (0, 3, 4, 9, 10, 99)]
+    assert rates == pytest.approx([0.25, 1.0, 0.1, 0.1, 0.01, 0.01])
+    settings = TrainSpec(lr=1.0, warmup_steps=4, schedule="steps", decay_epochs=[1])
+    assert learning_rate(2, 100, settings, steps_per_epoch=2) == pytest.approx(0.075)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"schedule": "steps"}, "belong together"),
+        ({"decay_epochs": [3]}, "belong together"),
+        ({"schedule": "steps", "decay_epochs": [3, 2]}, "must rise"),
+    ],
+)
+def test_steps_are_said_once_and_in_order(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        TrainSpec(**wrong)
+
+
+def test_sgd_with_momentum_by_hand() -> None:
+    task = Contrastive(TinyStudent())
+    settings = TrainSpec(optimizer="sgd", lr=0.5, momentum=0.9, weight_decay=0.0)
+    optimizer = make_optimizer(task, settings)
+    weight = task.student.words.weight
+    start = weight.detach().clone()
+    for _ in range(2):
+        weight.grad = torch.ones_like(weight)
+        optimizer.step()
+    assert torch.allclose(start - weight, torch.full_like(weight, 0.5 * (1 + 1.9)))
 
 
 def test_norms_biases_and_scales_do_not_decay() -> None:

@@ -118,6 +118,17 @@ def test_the_most_similar_cluster_is_entailment() -> None:
     assert float((predicted == label).double().mean()) == 0 and best_mapping(predicted, label, CLASSES) == 1
 
 
+def test_clusters_may_be_of_other_similarities() -> None:
+    """Anchors at 0.1, 0.2 and 0.3; of their own similarities these four would be cut otherwise."""
+    fit = torch.tensor([0.09, 0.11, 0.19, 0.21, 0.29, 0.31])
+    similarities = torch.tensor([0.14, 0.16, 0.24, 0.9])
+    predicted, means = classes_of_similarities(similarities, CLASSES, seed=0, restarts=5, fit=fit)
+    assert means == pytest.approx([0.1, 0.2, 0.3], abs=1e-6)
+    assert [CLASSES[one] for one in predicted] == ["contradiction", "neutral", "neutral", "entailment"]
+    own, _ = classes_of_similarities(similarities, CLASSES, seed=0, restarts=5)
+    assert own.tolist() != predicted.tolist()
+
+
 def test_an_ensemble_is_the_mean_by_id(tmp_path: Path) -> None:
     first = Predictions(("a", "b"), {"answers": np.array([[1.0, 0.0], [0.25, 0.75]])})
     turned = {"answers": np.array([[0.75, 0.25], [0.5, 0.5]])}

@@ -125,6 +125,13 @@ def test_snli_ve_by_clusters_of_similarities(model, tmp_path):
     few = made.write_snli_ve(tmp_path / "few", PAIRS[:2])
     with pytest.raises(UserError, match="don't make three clusters"):
         evaluate_suite(model, "snli_ve", few)
+    # Two pairs make no clusters of their own, but fall into those of other data: CLIP-TD's, of the validation set.
+    fit = {"format": "snli_ve", "path": str(root), "split": "dev"}
+    (found,) = evaluate_suite(model, "snli_ve", few, options={"fit": fit})
+    assert found.metrics["accuracy"] == 1 and found.n == 2 and found.artifacts["clusters_of"] == "snli_ve_dev"
+    assert found.artifacts["clusters"] == pytest.approx([0, 0.7071, 1], abs=0.02)
+    with pytest.raises(UserError, match="fit: .*nowhere"):
+        evaluate_suite(model, "snli_ve", few, options={"fit": {**fit, "path": "nowhere"}})
 
 
 def test_vqa_with_answers_as_prompts(model, tmp_path):

@@ -160,3 +160,17 @@ def test_names_that_open_one_and_names_that_do_not(tmp_path: Path) -> None:
         create_clip_vil("petri-clip-vil", first.clip, region_width=3)
     assert grid_facts(first.clip)[:2] == (4, 512)
     del tmp_path
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_checkpointed_activations_give_the_same_gradients(tower: str) -> None:
+    found = []
+    for on in (False, True):
+        model = tiny(tower).train()
+        if on:
+            KIND.checkpoint_activations(model)
+        run_example(model, batch_of(model)).square().sum().backward()
+        found.append({name: value.grad for name, value in model.named_parameters() if value.grad is not None})
+    assert found[0].keys() == found[1].keys() and any(name.startswith("clip.") for name in found[0])
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value)

@@ -77,3 +77,22 @@ def test_what_cannot_be_is_said_in_one_line(tmp_path: Path, bert: Path) -> None:
         KIND.new(ModelSpec(model=written(tmp_path, "uniter", hiden=3)), 0)
     (tmp_path / "other.json").write_text("{}")
     assert not KIND.recognises(str(tmp_path / "other.json"))
+
+
+def test_a_clip_vil_of_own_sizes_starts_from_a_bert(tmp_path: Path, bert: Path) -> None:
+    name = written(tmp_path, "clip_vil", types=4, vocabulary=99)
+    spec = f"{name}:petri-teacher-small+{bert}"
+    model, state = KIND.new(ModelSpec(model=spec), 1), BertModel.from_pretrained(bert).state_dict()
+    assert model.name == "small:petri-teacher-small" and model.sees == "pixels" and KIND.recognises(spec)
+    assert (model.config.vocabulary, model.config.region_width, model.config.layers) == (312, 512, 2)
+    own = model.state_dict()
+    assert torch.equal(own["embeddings.words.weight"], state["embeddings.word_embeddings.weight"])
+    key = "encoder.layer.1.output.dense.weight"
+    assert torch.equal(own[key], state[key])
+    KIND.save(model, tmp_path / "saved")
+    again = open_trained(str(tmp_path / "saved"))
+    assert KIND.fingerprint(again) == KIND.fingerprint(model)
+    with pytest.raises(UserError, match=r"an adapter has no words that could start from '.*'; leave it out"):
+        KIND.new(ModelSpec(model=f"clip-mlp-1-concat:petri-teacher-small+{bert}"), 1)
+    with pytest.raises(UserError, match="it stands on a CLIP; name it too"):
+        KIND.new(ModelSpec(model=name), 1)

@@ -24,8 +24,9 @@ ARCHITECTURES = ("uniter", "vl_bert")
 def tiny_config(architecture: str, **changes: Any) -> dict[str, Any]:
     own: dict[str, Any] = {
         "uniter": {"types": 4}, "vl_bert": {"types": 3, "coordinates": 3, "visual_scale": 0.5}, "bert": {"types": 2},
+        "clip_vil": {"types": 4},
     }[architecture]  # fmt: skip
-    common = {"architecture": architecture, "vocabulary": 312, "spread": 0.3, "heads": HEADS[architecture]}
+    common = {"architecture": architecture, "vocabulary": 312, "spread": 0.3, "heads": HEADS.get(architecture, {})}
     return {**TINY, **own, **common, **changes}
 
 

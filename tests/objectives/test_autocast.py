@@ -16,6 +16,7 @@ from clipdistill.objectives.cosine import cosine_distance
 from clipdistill.objectives.itm import matching_loss
 from clipdistill.objectives.rkd import rkd_angle, rkd_distance
 from clipdistill.objectives.score_distillation import feature_regression, sds_loss
+from clipdistill.objectives.targeted import choice_divergence, l1_distance
 
 torch.manual_seed(0)
 FUSE = nn.Linear(32, 16)
@@ -40,6 +41,8 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "cosine_distance": lambda a, b, ta, tb: cosine_distance(a, ta) + cosine_distance(b, tb),
     "matching_loss": lambda a, b, ta, tb: matching_loss(a[:, :2], b[:, :2]),
     "feature_regression": lambda a, b, ta, tb: feature_regression(a, ta) + feature_regression(b, tb),
+    "l1_distance": lambda a, b, ta, tb: l1_distance(a, ta) + l1_distance(b, tb, "sum"),
+    "choice_divergence": lambda a, b, ta, tb: choice_divergence(a, ta) + choice_divergence(b, tb),
     "sds_loss": lambda a, b, ta, tb: sds_loss(
         a.view(6, 1, 4, 4), b, lambda x, t, c: x * c.mean() + ta.view_as(x), SHARES, STEPS, NOISE
     ),

@@ -318,6 +318,22 @@ def test_the_shortcut_is_a_setting_of_the_world(tmp_path: Path) -> None:
             write_world(tmp_path / "bad", **options, shortcut=bad)  # type: ignore[arg-type]
 
 
+def test_reversed_questions_are_the_same_with_the_shortcut_turned(tmp_path: Path) -> None:
+    write_world(tmp_path / "w", **{**SIZES, "formats": "vcr,vcr_reversed"}, shortcut=(1.0, 0.0))
+    assert not (tmp_path / "w/vcr/train_reversed.jsonl").exists()
+    spec: dict[str, Any] = {"format": "vcr", "path": str(tmp_path / "w/vcr"), "question_types": "petri"}
+    usual, turned = (open_source({**spec, "split": split}) for split in ("test", "test_reversed"))
+    assert len(usual) == len(turned) == 36
+    for one, other in ((usual[k], turned[k]) for k in range(36)):
+        assert one.id == other.id and one.image == other.image
+        for name in ("question", "answer_label", "rationale_label"):
+            assert one.fields[name] == other.fields[name]
+        # The right answer names what is asked about in the one, every wrong answer in the other.
+        tagged = [[bool(tags) for tags in each.fields["choice_tags"]] for each in (one, other)]
+        right = [k == one.fields["answer_label"] for k in range(4)]
+        assert tagged[0] == right and tagged[1] == [not each for each in right]
+
+
 def test_pairs_and_styles_have_questions_too(tmp_path: Path) -> None:
     options = {**SIZES, "images": 6, "val": 2, "test": 2, "scenes": "pairs", "domain": "night"}
     write_world(tmp_path / "w", **options)

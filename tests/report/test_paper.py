@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from clipdistill.errors import UserError
 from clipdistill.evaluate.compositional import evaluate_compositional
@@ -15,6 +16,8 @@ from clipdistill.report.content import NO_MODEL, paper_caution, paper_note, pape
 from clipdistill.report.paper import ROLES, PaperRow, paper_facts, paper_names, paper_table, table_names
 from clipdistill.report.records import read_run
 from clipdistill.report.tables import build_groups
+from clipdistill.study_table import load_table
+from clipdistill.study_table import table_names as study_names
 
 TABLES = [f"{paper}/{table}" for paper in paper_names() for table in table_names(paper)]
 RETRIEVAL = {
@@ -26,7 +29,12 @@ KNOWN = {
     "winoground": {"text"} | {f"text/{tag}" for tag in ("Object", "Relation", "Both", "1 main pred", "2 main preds")},
     "aro": {"macro"}, "aro/relation": {"macro"}, "aro/attribution": {"macro"},
     "aro/coco_order": {"accuracy"}, "aro/flickr30k_order": {"accuracy"}, "clevr": {"accuracy"},
+    "vcr": {"q2a", "qa2r", "q2ar"}, "vcr_sm": {"q2a"}, "vcr_im": {"q2a"}, "vcr_em": {"q2a"},
+    "snli_ve": {"accuracy"}, "snli_ve_test": {"accuracy"},
+    "vqa": {"accuracy"}, "vqa_test_dev": {"accuracy"}, "vqa_test_std": {"accuracy"},
 }  # fmt: skip
+REGIMES = {"vcr": (0, 700, 7000), "vcr_sm": (0, 700, 7000), "snli_ve": (0, 3000, 30000), "vqa": (100, 1000)}
+KNOWN |= {f"{data}@{size}": KNOWN[data] for data, sizes in REGIMES.items() for size in sizes}
 
 
 def any_row(key: str) -> str:
@@ -69,6 +77,19 @@ def test_a_table_parses_and_says_what_the_evaluators_say(key: str) -> None:
         ("sds_clip/vit_l14", "sds_clip", "clevr", "accuracy", 0.65),
         ("sds_clip/sd21", "rn50", "winoground", "text", 0.28),
         ("sds_clip/diffusion_score", "diffusion", "aro/coco_order", "accuracy", 0.24),
+        ("clip_td/table1", "vl_bert", "vcr@700", "q2a", 0.3085),
+        ("clip_td/table1", "clip_b16_iqa", "vcr_sm@0", "q2a", 0.583),
+        ("clip_td/table1", "villa", "vcr_sm@7000", "q2a", 0.5415),
+        ("clip_td/table1", "uniter_base", "vcr_sm", "q2a", 0.7131),
+        ("clip_td/table10", "uniter_base", "vcr_sm", "q2a", 0.7054),  # the paper's two numbers of one thing
+        ("clip_td/table2", "random_tokens", "vcr_sm", "q2a", 0.7723),
+        ("clip_td/table3", "clip_td_b16_semi", "vcr@7000", "q2a", 0.6133),
+        ("clip_td/table5", "clip_b16", "snli_ve@0", "accuracy", 0.4723),
+        ("clip_td/table5", "uniter_large", "snli_ve_test", "accuracy", 0.7919),
+        ("clip_td/table6", "clip_vil", "vqa_test_std", "accuracy", 0.767),
+        ("clip_td/table7", "ensemble_clip_td_b16", "vcr", "q2ar", 0.6654),
+        ("clip_td/table8", "naive_vl_005", "vcr@700", "q2a", 0.4518),
+        ("clip_td/table11", "attention_1_concat", "vcr_sm", "q2a", 0.3548),
     ],
 )
 def test_some_numbers_by_eye(table: str, row: str, data: str, metric: str, printed: float) -> None:
@@ -103,6 +124,11 @@ def test_every_row_of_a_paper_has_a_recipe_or_says_why_not() -> None:
             table = paper_table(recipe.paper)
             assert table.own is not None, f"{name}: {recipe.paper} has no row for a student"
             named[*recipe.paper.split("/")[:2], table.own] = name
+    for name in study_names():
+        study = load_table(name)
+        for row in study.rows.values():
+            if study.paper is not None and row.paper is not None:
+                named[*study.paper.split("/"), row.paper] = name
     for key in TABLES:
         paper, table = key.split("/")
         for row in rows_of(key).values():
@@ -132,7 +158,7 @@ def test_a_recipe_measures_on_the_data_of_its_printed_row(name: str) -> None:
         path = getattr(spec.data, "path", spec.data)
         measured |= COMPOSITIONAL if spec.suite == "compositional" else set()
         measured.add(spec.options().get("name") or Path(str(path)).stem.removeprefix("dataset_"))
-    assert {data for data, _ in paper_table(str(recipe.paper)).columns} <= measured
+    assert {data.partition("@")[0] for data, _ in paper_table(str(recipe.paper)).columns} <= measured
 
 
 def test_costs_and_sizes_are_kept_and_shown_with_their_tables() -> None:
@@ -145,6 +171,26 @@ def test_costs_and_sizes_are_kept_and_shown_with_their_tables() -> None:
     note = paper_note(paper_table("dclip/vit_l14"))
     assert "2 hours (appendix A)" in note and "304 million parameters (appendix E)" in note and "1.5" not in note
     assert "Also printed" not in paper_note(paper_table("sds_clip/vit_b16"))
+
+
+def test_a_low_shot_run_is_set_beside_the_numbers_of_its_draw(make_run) -> None:
+    data = {"train": [{"format": "vcr", "path": "vcr", "low_shot": 700}]}
+    run = run_with(make_run, "low", "clip_td/table11/mlp_1_concat", {"student": [("vcr", "vcr", {"q2a": 0.3})]})
+    assert cells(run)["vcr", "Q \N{RIGHTWARDS ARROW} A", "student", "MLP, 1 layer, concatenated"] == ["31.86", "30.0"]
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    (run / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "data": data}))
+    assert cells(run)["vcr", "Q \N{RIGHTWARDS ARROW} A", "student", "MLP, 1 layer, concatenated"] == ["31.86", NO_MODEL]
+    assert cells(run)["vcr@700", "Q \N{RIGHTWARDS ARROW} A", "student", "MLP, 1 layer, concatenated"] == [
+        "30.13",
+        "30.0",
+    ]
+
+
+def test_clip_tds_facts_are_of_its_analysis_and_the_leaderboards() -> None:
+    facts = {fact.what: (fact.value, fact.printed) for fact in paper_facts("clip_td")}
+    assert facts["importance of vision, higher after distillation"] == (10.6, "section 5.1")
+    assert facts["gap between the importance of text and of vision, smaller after distillation"] == (36, "section 5.1")
+    assert facts["leaderboard, VILLA with CLIP-TD: Q2AR"] == (66.2, "section 5.1 and 8.1")
 
 
 def test_the_study_of_teachers_has_no_table_that_could_be_read() -> None:

@@ -21,6 +21,7 @@ def test_gain_and_retention_of_one_run(make_run):
     row = group.rows[0]
     assert (row.data, row.label, row.items) == ("petri/test", "text → image R@1", "1,000")
     assert row.gain.mean == pytest.approx(0.1) and row.kept["teacher"].mean == pytest.approx(0.25)
+    assert metric_table(group).header[:3] == ["data set", "items", "metric"]  # of questions they aren't pictures
     assert metric_table(group).rows[0] == [
         "petri/test", "1,000", "text → image R@1", "80.0", "10.0", "20.0", "+10.0", "25 %"
     ]  # fmt: skip

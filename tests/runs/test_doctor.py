@@ -80,6 +80,17 @@ def test_a_broken_library_is_reported_not_raised(
     assert capsys.readouterr().out.count("cannot open shared object file") == 3
 
 
+def test_of_a_student_that_is_filled_the_file_is_looked_for(empty_place: Path) -> None:
+    """It was looked for under its whole name, and `clipdistill train ... --out uniter-base-vcr:FILE` was the advice."""
+    file = empty_place / "data" / "weights" / "villa-large.pt"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    weights = by_name(doctor(show=False)["weights"])
+    assert weights["data/weights/villa-large.pt"]["found"] == "data/weights/villa-large.pt"
+    assert "checkpoints of UNITER" in weights["data/weights/uniter-large.pt"]["get"]
+    assert not any(name.startswith(("uniter-", "clip-mlp", "clip-vil")) for name in weights)
+
+
 @pytest.mark.parametrize(
     ("path", "wanted"),
     [
@@ -89,6 +100,8 @@ def test_a_broken_library_is_reported_not_raised(
         ("imagenet/val", "image-net.org"),
         ("data/coco/annotations/captions_train2017.json", "annotations_trainval2017.zip"),
         ("data/compositional", "facebook/winoground"),
+        ("data/weights/uniter-large-vcr_2nd-stage.pt", "checkpoints of UNITER, VILLA and VL-BERT"),
+        ("data/vcr", "vcr1images.zip"),
         ("my/own.csv", "put it there"),
     ],
 )

@@ -15,7 +15,7 @@ from clipdistill.models.fusion.embeddings import Standardised
 from clipdistill.models.fusion.saving import load_fusion, save_fusion
 from clipdistill.stores.region_cache import cache_regions
 from clipdistill.stores.regions import DryRegions
-from clipdistill.tasks.fusion import fit_features
+from clipdistill.tasks.standardising import fit_features
 
 
 def test_by_hand() -> None:

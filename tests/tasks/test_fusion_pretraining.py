@@ -143,8 +143,9 @@ def test_classes_of_regions_and_alignment_by_definition(architecture: str, negat
     output = model(with_hidden(fusion_inputs(batch, "plain"), hidden))
     scores = model.scores("region_classes", output)[:, 1:]
     names = ("", *mixture.regions.class_names)
+    pictures = mixture.regions.rows(mixture.picture_ids)
     for row in range(8):
-        labels = mixture.regions.regions(0).labels  # all questions are about one picture
+        labels = mixture.regions.regions(int(pictures[row])).labels
         wanted = torch.tensor([names.index(labels[place]) for place in hidden[row].nonzero().flatten().tolist()])
         torch.testing.assert_close(found["region_classes"][row], cross_entropy(scores[row][hidden[row]], wanted))
     other = {name.removeprefix("other/"): value for name, value in batch.items() if name.startswith("other/")}

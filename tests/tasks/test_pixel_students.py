@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from question_files import vcr_item, write_vcr
+from PIL import Image
+from question_files import pair, vcr_item, write_snli_ve, write_vcr
 from tiny_fusion import TINY, tiny_fusion
+from torch.nn.functional import cross_entropy
 
 from clipdistill.data import AugmentPlan, Loader, Mixture, open_source
+from clipdistill.data.drawn_pictures import OtherTexts
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.gradient_cache import backward
 from clipdistill.errors import UserError
@@ -18,6 +22,7 @@ from clipdistill.evaluate import evaluate_suite
 from clipdistill.models import create_model
 from clipdistill.models.fusion import fusion_inputs
 from clipdistill.models.fusion.clip_vil import ClipViL, create_clip_vil
+from clipdistill.tasks.fusion_pretraining import FusionPretraining, with_hidden
 from clipdistill.tasks.vcr import VCR
 
 TEXT = {
@@ -108,7 +113,7 @@ def test_the_towers_share_of_the_learning_rate(tmp_path: Path) -> None:
         VCR(tiny_fusion("uniter"), options={"tower_lr": 0.1})
 
 
-def test_suites_measure_it_from_pictures_and_name_what_cannot_be_read(tmp_path: Path) -> None:
+def test_suites_measure_it_from_pictures(tmp_path: Path) -> None:
     model = student(heads={"vcr": 2})
     mixture = vcr(tmp_path, "val.jsonl")
     options = {"predictions": tmp_path / "saved.npz"}
@@ -125,8 +130,78 @@ def test_suites_measure_it_from_pictures_and_name_what_cannot_be_read(tmp_path: 
     (picture,) = tmp_path.rglob("*.png")
     before = (tmp_path / "saved.npz").read_bytes()
     pixels = torch.randint(256, (10, 12, 3), dtype=torch.uint8)
-    from PIL import Image
-
     Image.fromarray(pixels.numpy()).save(picture)
     evaluate_suite(model, "vcr", tmp_path, batch_size=8, options=options)
     assert (tmp_path / "saved.npz").read_bytes() != before  # another picture, other answers
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_named(tmp_path: Path) -> None:
+    lines = [
+        pair(k, ("entailment", "contradiction")[k % 2], pairID=f"{picture}.jpg#{k}r1e", Flikr30kID=f"{picture}.jpg")
+        for k, picture in enumerate([1, 2, 1, 2, 1])
+    ]
+    write_snli_ve(tmp_path, lines, "snli_ve_dev.jsonl")
+    (tmp_path / "flickr30k-images" / "2.jpg").write_bytes(b"no picture")
+    model = student(heads={"snli_ve": 3})
+    saved = {"predictions": tmp_path / "saved.npz"}
+    (found,) = evaluate_suite(model, "snli_ve", tmp_path, batch_size=2, options=saved)
+    assert found.n == 3 and "2.jpg#1r1e" in str(found.artifacts) and "2.jpg#3r1e" in str(found.artifacts)
+    kept = np.load(tmp_path / "saved.npz")
+    assert [str(one).rpartition("/")[2] for one in kept["ids"]] == ["1.jpg#0r1e", "1.jpg#2r1e", "1.jpg#4r1e"]
+    labels, best = np.array([0, 0, 0]), kept["classes"].argmax(axis=1)
+    assert found.metrics["accuracy"] == pytest.approx((labels == best).mean())
+
+
+def test_pretraining_masks_words_and_cells_and_exchanges_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = FusionPretraining(student(heads={}), options={"reads": "answers", "tower_lr": 0.5})
+    batch = batch_of(task, vcr(tmp_path))
+    assert {each.lr_scale for each in task.trainable() if each.name.startswith("student.clip.")} == {0.5}
+    hidden = batch["hidden_regions"]
+    assert hidden.shape == (4, 64) and hidden.any(dim=1).all() and not hidden.all(dim=1).any()
+    assert (batch["matched/tags"] == -1).all() and (batch["plain/tags"] >= 0).any()
+    own = batch["is_own"].bool()
+    assert not any(name.startswith("other/") for name in batch)
+    looked: list[int] = []
+    see = ClipViL.see
+    monkeypatch.setattr(ClipViL, "see", lambda self, batch: (looked.append(len(batch["sample"])), see(self, batch))[1])
+    found = task.encode(batch)
+    assert looked == [4] and {term: value.shape for term, value in found.items()} == dict.fromkeys(task.weights, (4,))
+    # By hand: masked cells are guessed from the others, and what they are is no target to move.
+    seen = task.student.see(batch)
+    inputs = with_hidden(fusion_inputs(seen, "plain"), hidden)
+    guessed = task.student.scores("region_features", task.student(inputs), inputs, inputs.hidden_regions)
+    error = (guessed - seen["regions"][hidden]).square().mean(dim=1)
+    torch.testing.assert_close(found["regions"][0], error[: int(hidden[0].sum())].mean())
+    scores = task.student.scores("matching", task.student(fusion_inputs(seen, "matched")))
+    torch.testing.assert_close(found["matching"], cross_entropy(scores, own.long(), reduction="none"))
+    with pytest.raises(UserError, match=r"`task\.weights\.region_classes`: .* cells of its grid have no classes"):
+        FusionPretraining(student(), weights={"region_classes": 1})
+
+
+def test_pretraining_in_micro_batches(tmp_path: Path) -> None:
+    task = FusionPretraining(student(heads={}), options={"reads": "rationales"})
+    batch = batch_of(task, vcr(tmp_path))
+    found = []
+    for micro in (None, 2):
+        task.zero_grad()
+        terms = backward(task, batch, Ranks.current(), micro)
+        given = [each.parameter.grad for each in task.trainable() if each.name.startswith("student.clip.")]
+        found.append([*terms.values(), *(value for value in given if value is not None)])
+        assert len(found[-1]) == len(given) + 3
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+
+
+def test_another_samples_text_half_of_the_times(tmp_path: Path) -> None:
+    items = [
+        vcr_item(k, **{**TEXT, "question": [*TEXT["question"][:1], [k % 4], "red"]}, answer_label=1) for k in range(60)
+    ]
+    mixture = Mixture([(open_source({"format": "vcr", "path": write_vcr(tmp_path, items)}), None)])
+    field = OtherTexts(student(), "question", "matched", mixture)
+    loader = Loader(mixture, {"matched": field}, batch_size=60, plan=AugmentPlan(), seed=0, shuffle=False)
+    first, again = next(iter(loader.epoch(0))), next(iter(loader.epoch(1)))
+    assert 18 <= int(first["is_own"].sum()) <= 42 and not torch.equal(first["is_own"], again["is_own"])
+    small = Loader(mixture, {"matched": field}, batch_size=6, plan=AugmentPlan(), seed=0, shuffle=False)
+    part = next(iter(small.epoch(0)))
+    assert torch.equal(part["is_own"], first["is_own"][:6])
+    assert torch.equal(part["matched/ids"], first["matched/ids"][:6, : part["matched/ids"].shape[1]])

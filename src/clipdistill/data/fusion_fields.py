@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
+from clipdistill.data.boxes import overlaps
 from clipdistill.data.fields import TOKEN_ROWS, Draw, Field, Picture, Regions
 from clipdistill.data.grid_fields import GridObjects
-from clipdistill.data.question_fields import tagged
+from clipdistill.data.question_texts import OPTIONS, Parts, Reads, fields_read, question_texts
 from clipdistill.data.sample import Sample
 from clipdistill.data.tagged_text import TaggedText
 from clipdistill.errors import UserError
 
-Reads = Literal["answers", "rationales", "rationales_of_each", "question", "hypothesis", "caption"]
 Layout = tuple[tuple[str, int], ...]
 Coded = tuple[list[int], list[int], list[int]]
 """Numbers, types and tags of a text's tokens."""
@@ -42,16 +42,6 @@ _VL_BERT: dict[str, Layout] = {
 _BERT: dict[str, Layout] = {**_VL_BERT, "question": _UNITER["question"]}
 LAYOUTS = {"uniter": _UNITER, "vl_bert": _VL_BERT, "bert": _BERT, "clip_vil": _UNITER}
 """Architecture -> what is read -> the sequence: marks and texts, each with its token type, as the authors have it."""
-OPTIONS = {"answers": 4, "rationales": 4, "rationales_of_each": 16, "question": 0, "hypothesis": 0, "caption": 0}
-"""Texts a sample; 0 = one, without an axis for it."""
-NEEDS: dict[str, tuple[str, ...]] = {
-    "answers": ("question", "question_tags", "choices", "choice_tags"),
-    "rationales": ("question", "question_tags", "choices", "choice_tags", "rationales", "rationale_tags"),
-    "question": ("question", "question_tags"),
-    "hypothesis": ("hypothesis",),
-    "caption": (),
-}
-NEEDS["rationales_of_each"] = NEEDS["rationales"]
 OVERLAP = 0.99
 """Of a box with itself, whatever is lost in writing it down."""
 
@@ -77,7 +67,7 @@ class FusionTexts(Field):
 
     def __init__(self, model: Any, reads: Reads, name: str | None = None, max_tokens: int | None = None) -> None:
         self.reads, self.name = reads, name or reads
-        self.READS = NEEDS[reads] + (("answer_label",) if reads == "rationales" else ())
+        self.READS = fields_read(reads)
         self.options = OPTIONS[reads]
         self.tokenizer, self.key = model.tokenizer, model.vocabulary_key
         architecture = getattr(model.config, "architecture", None)
@@ -110,33 +100,9 @@ class FusionTexts(Field):
             if len(positions):
                 self.texts(data[positions.start])
 
-    def texts(self, sample: Sample) -> list[dict[str, TaggedText]]:
-        """The texts by their names in the layout, one dict an option.
-
-        Raises:
-            UserError: the sample has none of the kind.
-        """
-        for name in NEEDS[self.reads]:
-            if name not in sample.fields:
-                formats = {"hypothesis": "snli_ve", "question": "vcr, vqa_v2, easy_vqa"}.get(self.reads, "vcr")
-                raise UserError(f"'{sample.id}' has no '{name}', which the model reads; give data of format {formats}")
-        fields = sample.fields
-        if self.reads == "caption":
-            if not sample.captions:
-                raise UserError(f"'{sample.id}' has no caption, which the model reads; give data with captions")
-            tags = fields.get("caption_tags") or [()] * len(sample.captions)
-            return [{"caption": tagged(*pair)} for pair in zip(sample.captions, tags, strict=True)]
-        if self.reads == "hypothesis":
-            return [{"hypothesis": TaggedText(str(fields["hypothesis"]))}]
-        question = {"question": tagged(fields["question"], fields["question_tags"])}
-        if self.reads == "question":
-            return [question]
-        answers = [tagged(*pair) for pair in zip(fields["choices"], fields["choice_tags"], strict=True)]
-        if self.reads == "answers":
-            return [{**question, "answer": answer} for answer in answers]
-        reasons = [tagged(*pair) for pair in zip(fields["rationales"], fields["rationale_tags"], strict=True)]
-        given = answers if self.reads == "rationales_of_each" else [answers[int(fields.get("answer_label", 0))]]
-        return [{**question, "answer": answer, "rationale": reason} for answer in given for reason in reasons]
+    def texts(self, sample: Sample) -> list[Parts]:
+        """The texts by their names in the layout, one dict an option; see `question_texts`."""
+        return question_texts(sample, self.reads)
 
     def row(self, sample: Sample, draw: Draw) -> Any:
         """Each text's tokens; for CLIP adapters the texts themselves."""
@@ -158,13 +124,24 @@ class FusionTexts(Field):
         none = torch.zeros_like(ids)
         return {"ids": ids, "types": none, "mask": none == 0, "tags": none - 1}
 
-    def _coded(self, texts: dict[str, TaggedText]) -> Coded:
+    def places(self, texts: Parts) -> list[tuple[str, int, int]]:
+        """Of each token the part that it stands in and the characters `start` to `end` of it; marks have ("", 0, 0).
+
+        Raises:
+            UserError: a CLIP adapter's, whose texts stay whole.
+        """
+        if self.layout is None:
+            raise UserError("`student.model`: a CLIP adapter reads no words of its own; name a fusion model")
+        words = self._fitted(texts)
+        found: list[tuple[str, int, int]] = []
+        for name, _ in self.layout:
+            spans = self._tokenised(texts[name].text)[1][: len(words[name])] if name in words else [(0, 0)]
+            found += [(name if name in words else "", start, end) for start, end in spans]
+        return found
+
+    def _coded(self, texts: Parts) -> Coded:
         assert self.layout is not None
-        words = {name: self._words(text) for name, text in texts.items()}
-        marks = sum(name not in words for name, _ in self.layout)
-        over = marks + sum(len(each) for each in words.values()) - self.max_tokens
-        for _ in range(over):  # BERT's way: the longest loses its last word, until all fit
-            max(words.values(), key=len).pop()
+        words = self._fitted(texts)
         ids: list[int] = []
         types: list[int] = []
         tags: list[int] = []
@@ -175,18 +152,31 @@ class FusionTexts(Field):
             types += [kind] * len(part)
         return ids, types, tags
 
+    def _fitted(self, texts: Parts) -> dict[str, list[tuple[int, int]]]:
+        """The tokens of each part; in BERT's way the longest loses its last one until all fit."""
+        assert self.layout is not None
+        words = {name: self._words(text) for name, text in texts.items()}
+        marks = sum(name not in words for name, _ in self.layout)
+        for _ in range(marks + sum(len(each) for each in words.values()) - self.max_tokens):
+            max(words.values(), key=len).pop()
+        return words
+
     def _words(self, text: TaggedText) -> list[tuple[int, int]]:
         """(number, tag) of each token; one that shares a character with a tag has it."""
-        if text.text not in self._kept:
-            if len(self._kept) >= TOKEN_ROWS:
-                self._kept.clear()
-            found = self.tokenizer(text.text, add_special_tokens=False, return_offsets_mapping=True)
-            self._kept[text.text] = (found["input_ids"], found["offset_mapping"])
-        ids, places = self._kept[text.text]
+        ids, places = self._tokenised(text.text)
         tags = [
             next((tag.region for tag in text.tags if start < tag.end and tag.start < end), -1) for start, end in places
         ]
         return list(zip(ids, tags, strict=True))
+
+    def _tokenised(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Numbers of its tokens, and their characters; kept, since answers come again."""
+        if text not in self._kept:
+            if len(self._kept) >= TOKEN_ROWS:
+                self._kept.clear()
+            found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            self._kept[text] = (found["input_ids"], found["offset_mapping"])
+        return self._kept[text]
 
 
 class FusionRegions(Regions):
@@ -262,13 +252,3 @@ def padded_texts(texts: Sequence[Coded]) -> dict[str, torch.Tensor]:
         ids[place, :end], types[place, :end] = torch.tensor(numbers), torch.tensor(kinds)
         tags[place, :end], mask[place, :end] = torch.tensor(regions), True
     return {"ids": ids, "types": types, "mask": mask, "tags": tags}
-
-
-def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes [n, 4] and [m, 4] -> [n, m]; 0 where a box has no area."""
-    first, second = first.astype(np.float64)[:, None], second.astype(np.float64)[None]
-    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
-    shared = sides.clip(0).prod(axis=-1)
-    areas = sum((each[..., 2:] - each[..., :2]).clip(0).prod(axis=-1) for each in (first, second))
-    found: np.ndarray = np.divide(shared, areas - shared, out=np.zeros_like(shared), where=shared > 0)
-    return found

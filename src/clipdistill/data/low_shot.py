@@ -103,15 +103,16 @@ def read_low_shot(path: str | Path) -> LowShot:
     return LowShot(ids=names, **about)
 
 
-def chosen_rows(ids: Sequence[str], subset: str | Path | None, unlabelled: bool) -> np.ndarray:
-    """Rows that a source keeps, int64 ascending: those of the file `subset`, or with `unlabelled` those that aren't.
+def chosen_rows(ids: Sequence[str], subset: str | Path | LowShot | None, unlabelled: bool) -> np.ndarray:
+    """Rows that a source keeps, int64 ascending: those of the file or draw `subset`, or with `unlabelled` the others.
 
     Raises:
-        UserError: the file names ids that the data doesn't have, or nothing is left.
+        UserError: it names ids that the data doesn't have, or nothing is left.
     """
     if subset is None:
         return np.arange(len(ids), dtype=np.int64)
-    wanted = set(read_low_shot(subset).ids)
+    wanted = set((subset if isinstance(subset, LowShot) else read_low_shot(subset)).ids)
+    subset = "low_shot" if isinstance(subset, LowShot) else subset
     strangers = wanted - set(ids)
     if strangers:
         raise UserError(

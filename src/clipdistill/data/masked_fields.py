@@ -6,7 +6,7 @@ What is drawn is a function of seed, epoch and sample: the same in whatever batc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +15,11 @@ from clipdistill.data.draws import integer
 from clipdistill.data.exchanged_words import Classes, exchanged
 from clipdistill.data.fields import Draw
 from clipdistill.data.fusion_fields import Coded, FusionRegions, FusionTexts
+from clipdistill.data.question_texts import Parts, TrueText, right_option
 from clipdistill.data.sample import Sample
 from clipdistill.data.tagged_text import TaggedText
 from clipdistill.errors import UserError
 
-TrueText = Literal["answers", "rationales", "question", "hypothesis", "caption"]
-LABELS = {"answers": "answer_label", "rationales": "rationale_label"}
 SHARE = 0.15
 """Of words, and of regions, that are masked; at least one of each sample's."""
 LOOKED_AT = 100
@@ -38,17 +37,12 @@ class TrueTexts(FusionTexts):
         if self.layout is None:
             raise UserError(f"`student.model`: '{model.name}' has no words that could be masked; name a fusion model")
 
-    def texts(self, sample: Sample) -> list[dict[str, TaggedText]]:
+    def texts(self, sample: Sample) -> list[Parts]:
         """One, of captions all; UserError where the right one isn't known."""
         found = super().texts(sample)
-        label = LABELS.get(self.reads)
-        if label is None:
-            return found
-        if sample.fields.get(label) is None:
-            raise UserError(f"'{sample.id}' has no '{label}', so its text isn't known; set `task.reads` to question")
-        return [found[int(sample.fields[label])]]
+        return found if self.reads == "caption" else [found[right_option(sample, self.reads)]]
 
-    def drawn(self, sample: Sample, draw: Draw) -> dict[str, TaggedText]:
+    def drawn(self, sample: Sample, draw: Draw) -> Parts:
         """The one that this draw shows."""
         return self.texts(sample)[draw.caption if self.reads == "caption" else 0]
 
@@ -89,12 +83,12 @@ class MaskedTexts(TrueTexts):
     def row(self, sample: Sample, draw: Draw) -> tuple[Coded, list[int]]:
         """A text's tokens and what stood there."""
         ids, types, tags = super().row(sample, draw)
-        dice = _dice(draw, "words", sample)
+        dice = dice_of(draw, "words", sample)
         words = [[place] for place, number in enumerate(ids) if number not in self._marks]
         if self.whole_words:
             words = _joined(words, [piece.startswith("##") for piece in self.tokenizer.convert_ids_to_tokens(ids)])
         wanted = [-1] * len(ids)
-        for place in (place for number in _chosen(dice, range(len(words)), self.share) for place in words[number]):
+        for place in (place for number in chosen(dice, range(len(words)), self.share) for place in words[number]):
             wanted[place], lot = ids[place], dice.random()
             if lot < 0.8:
                 ids[place] = self.tokenizer.mask_token_id
@@ -155,7 +149,7 @@ class ExchangedTexts(TrueTexts):
 
     def row(self, sample: Sample, draw: Draw) -> tuple[Coded, list[int], int, bool]:
         """A text's tokens, which are exchanged, whether it is as it was, and whether it could be another."""
-        texts, dice = self.drawn(sample, draw), _dice(draw, "exchanged", sample)
+        texts, dice = self.drawn(sample, draw), dice_of(draw, "exchanged", sample)
         own, last = dice.random() < 0.5, list(texts)[-1]
         other = exchanged(texts[last], self.classes, dice)
         found, changed = texts, dict.fromkeys(texts, TaggedText(""))
@@ -201,7 +195,7 @@ class DrawnRegions(FusionRegions):
 
     def row(self, sample: Sample, draw: Draw) -> Any:
         """Where the store has both, and the choices."""
-        own, dice = super().row(sample, draw), _dice(draw, "regions", sample)
+        own, dice = super().row(sample, draw), dice_of(draw, "regions", sample)
         other = int(self.rows[draw.position])
         wrong = self.others and len(self.rows) > 1 and dice.random() < 0.5
         if wrong:  # any other sample's: a question about the same picture may come up, as rarely as pictures repeat
@@ -216,7 +210,7 @@ class DrawnRegions(FusionRegions):
         for place, (*_, seed) in enumerate(rows):
             dice = np.random.Generator(np.random.PCG64(seed))
             there = found["region_mask"][place].nonzero().flatten().tolist()
-            hidden[place, _chosen(dice, there)] = True
+            hidden[place, chosen(dice, there)] = True
         found["hidden_regions"] = hidden
         if self.classes:
             numbers = np.asarray([row for (row, _), *_ in rows])
@@ -230,15 +224,16 @@ class DrawnRegions(FusionRegions):
         return found
 
 
-def _dice(draw: Draw, what: str, sample: Sample) -> np.random.Generator:
+def dice_of(draw: Draw, what: str, sample: Sample) -> np.random.Generator:
+    """What `what` of a sample is drawn with, in an epoch."""
     return np.random.Generator(np.random.PCG64(integer(2**63, draw.seed, "masking", what, draw.epoch, sample.id)))
 
 
-def _chosen(dice: np.random.Generator, places: Sequence[int], share: float = SHARE) -> list[int]:
+def chosen(dice: np.random.Generator, places: Sequence[int], share: float = SHARE) -> list[int]:
     """About a share of `places`, and one at least."""
     lots = dice.random(len(places))
-    chosen = [place for place, lot in zip(places, lots, strict=True) if lot < share]
-    return chosen or [places[int(np.argmin(lots))]] if places else []
+    found = [place for place, lot in zip(places, lots, strict=True) if lot < share]
+    return found or [places[int(np.argmin(lots))]] if places else []
 
 
 def _joined(words: Sequence[list[int]], inside: Sequence[bool]) -> list[list[int]]:

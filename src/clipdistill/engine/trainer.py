@@ -143,7 +143,7 @@ class Trainer:
         """One optimizer step; returns `loss`, `loss/<term>`, `lr` and `grad_norm`."""
         batch = moved(batch, self.ranks.device)
         settings = self.settings
-        rate = learning_rate(self.step, self.total_steps, settings)
+        rate = learning_rate(self.step, self.total_steps, settings, self.loader.steps_per_epoch)
         set_learning_rate(self.optimizer, rate)
         autocast = partial(torch.autocast, self.ranks.device.type, torch.bfloat16, enabled=settings.precision == "bf16")
         terms = backward(self.task, batch, self.ranks, self._micro(), autocast)

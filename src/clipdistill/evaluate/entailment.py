@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipdistill.evaluate.k_means import k_means
+from clipdistill.evaluate.k_means import k_means, nearest_centre
 
 BY_SIMILARITY = ("contradiction", "neutral", "entailment")
 """The classes from the least similar cluster to the most similar one."""
@@ -43,7 +43,7 @@ def confusion(predicted: Tensor, label: Tensor, classes: Sequence[str]) -> dict[
 
 
 def classes_of_similarities(
-    similarities: Tensor, classes: Sequence[str], *, seed: int, restarts: int
+    similarities: Tensor, classes: Sequence[str], *, seed: int, restarts: int, fit: Tensor | None = None
 ) -> tuple[Tensor, list[float]]:
     """Tell entailment from similarities alone, without labels (CLIP-TD, 4.2.1: k-means with k = 3).
 
@@ -52,6 +52,7 @@ def classes_of_similarities(
 
     Args:
         similarities: float [N], cosines of a picture and a hypothesis. classes: names, of which the three are.
+        fit: float [M], those that the clusters are found of; None = `similarities` themselves.
 
     Returns:
         int64 [N], numbers of `classes`, and the clusters' means in ascending order.
@@ -59,7 +60,9 @@ def classes_of_similarities(
     Raises:
         ValueError: fewer than three different similarities.
     """
-    assigned, centres = k_means(similarities[:, None], len(BY_SIMILARITY), seed=seed, restarts=restarts)
+    fitted = similarities if fit is None else fit
+    _, centres = k_means(fitted[:, None], len(BY_SIMILARITY), seed=seed, restarts=restarts)
+    assigned = nearest_centre(similarities[:, None], centres)
     order = centres[:, 0].argsort()
     number = torch.empty(len(order), dtype=torch.int64)
     number[order] = torch.tensor([list(classes).index(name) for name in BY_SIMILARITY])

@@ -39,6 +39,15 @@ def k_means(points: Tensor, clusters: int, *, seed: int = 0, restarts: int = 10)
     return best[1], best[2]
 
 
+def nearest_centre(points: Tensor, centres: Tensor) -> Tensor:
+    """The number of the centre that each point is nearest to, int64 [N].
+
+    Args:
+        points: float [N, D]. centres: float64 [k, D].
+    """
+    return _squared(points.detach().to("cpu", torch.float64), centres).argmin(1)
+
+
 def _start(points: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
     """k-means++: each next centre is a point drawn by its squared distance from the centres so far."""
     chosen = points[torch.randint(len(points), (1,), generator=generator)]

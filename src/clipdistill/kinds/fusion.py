@@ -13,12 +13,11 @@ from clipdistill.export import save_student
 from clipdistill.kinds.base import Kind
 from clipdistill.kinds.dual_encoder import require_weights
 from clipdistill.models.fusion import NAMED, create_fusion
-from clipdistill.models.fusion.adapter_config import ADAPTERS
-from clipdistill.models.fusion.clip_adapter import ClipAdapter, create_adapter
-from clipdistill.models.fusion.clip_vil import create_clip_vil
+from clipdistill.models.fusion.clip_adapter import ClipAdapter
 from clipdistill.models.fusion.config import is_config
 from clipdistill.models.fusion.measures import fingerprint
-from clipdistill.models.fusion.saving import ON_CLIP, is_fusion, load_fusion, save_fusion, split_name
+from clipdistill.models.fusion.saving import is_fusion, load_fusion, save_fusion
+from clipdistill.models.fusion.starting import on_clip, split_name, start_on_clip
 from clipdistill.models.loading import load_model
 from clipdistill.recipe import ModelSpec
 
@@ -32,18 +31,18 @@ class FusionKind(Kind):
     recomputes = True
 
     def new(self, spec: ModelSpec, seed: int, device: torch.device | str = "cpu") -> Any:
-        """A configuration with weights drawn from the seed, or from a checkpoint; or a model that stands on a CLIP."""
+        """A configuration with weights drawn from the seed, or from a checkpoint; or what stands on a CLIP."""
         if spec.model is None:
             raise UserError(f"`student.model` is missing: name a fusion model, such as {next(iter(NAMED))}")
         if is_config(spec.model):
             return create_fusion(spec.model, seed, device=device)
         name, clip = split_name(spec.model)
-        if name in ON_CLIP:
+        if on_clip(name):
             if clip is None:
                 raise UserError(f"model '{name}': it stands on a CLIP; name it too, such as {name}:ViT-B-32:openai")
+            clip, _, bert = clip.partition("+")
             require_weights(clip)
-            create = create_adapter if name in ADAPTERS else create_clip_vil
-            return create(name, load_model(clip), seed).to(device)
+            return start_on_clip(name, load_model(clip), seed, bert).to(device)
         return load_fusion(spec.model, device, seed=seed)
 
     def recognises(self, name: str) -> bool:

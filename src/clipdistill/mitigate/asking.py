@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 
 from clipdistill.data import open_source
 from clipdistill.data.fields import Draw
-from clipdistill.data.fusion_fields import Reads
+from clipdistill.data.question_texts import Reads
 from clipdistill.data.sample import Sample
 from clipdistill.data.tagged_text import tagged_text
 from clipdistill.engine.tracking import Meter

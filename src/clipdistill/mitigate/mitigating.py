@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from clipdistill.errors import UserError, nearest
 from clipdistill.evaluate.predictions import read_predictions
 from clipdistill.mitigate import shortcut_rules
 from clipdistill.mitigate.explicit import Explicit
 from clipdistill.mitigate.implicit import CONFIDENCE, by_chances, chances_of, write_partition
-from clipdistill.mitigate.masking import MASKS, Masks, Scores, by_scores, read_scores
+from clipdistill.mitigate.masking import MASKS, Scores, by_scores, read_scores
 from clipdistill.mitigate.vcr_files import (
     Outcome,
     Record,
@@ -26,7 +26,6 @@ from clipdistill.mitigate.vcr_files import (
 )
 from clipdistill.mitigate.wordnet import open_wordnet
 
-Kind = Literal["sm-rule", "sm-singular", "sm-plural", "sm-adversarial", "em", "im"]
 RULES: dict[str, Callable[[str, Record], Outcome]] = {
     "sm-rule": shortcut_rules.either, "sm-singular": shortcut_rules.singular, "sm-plural": shortcut_rules.plural,
 }  # fmt: skip
@@ -147,6 +146,3 @@ def _asked(source: VcrFile, settings: Mapping[str, Any]) -> Any:
         settings["by"], source.path, root=settings["root"], regions=settings["regions"],
         batch_size=settings["batch_size"],
     )  # fmt: skip
-
-
-__all__ = ["KINDS", "Kind", "Masks", "mitigate_vcr"]

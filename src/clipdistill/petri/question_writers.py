@@ -38,6 +38,8 @@ def write_questions(
     """Write those of vcr/, snli_ve/ and vqa/ that `formats` ask for, for the pictures of a split."""
     if "vcr" in formats:
         write_vcr(target / "vcr", rules, split, pictures, size, shortcut)
+    if "vcr_reversed" in formats and split != "train":
+        write_vcr(target / "vcr", rules, split, pictures, size, shortcut[::-1], f"{split}_reversed")
     if "snli_ve" in formats:
         write_snli_ve(target / "snli_ve", rules, split, pictures)
     if "vqa" in formats:
@@ -45,9 +47,10 @@ def write_questions(
 
 
 def write_vcr(
-    folder: Path, rules: SceneRules, split: str, pictures: Sequence[Picture], size: int, shortcut: tuple[float, float]
-) -> None:
-    """Write {split}.jsonl and metadata/NUMBER.json; file names are relative to the world, its root.
+    folder: Path, rules: SceneRules, split: str, pictures: Sequence[Picture], size: int, shortcut: tuple[float, float],
+    title: str | None = None,
+) -> None:  # fmt: skip
+    """Write {title or split}.jsonl and metadata/NUMBER.json; file names are relative to the world, its root.
 
     Every thing is a person, in the scene's order; boxes and outlines are the true ones.
     """
@@ -80,7 +83,7 @@ def write_vcr(
                     "match_index": len(lines),
                 }
             )
-    _write_lines(folder / f"{split}.jsonl", lines)
+    _write_lines(folder / f"{title or split}.jsonl", lines)
 
 
 def write_snli_ve(folder: Path, rules: SceneRules, split: str, pictures: Iterable[Picture]) -> None:

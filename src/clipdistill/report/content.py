@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ def metric_table(group: Group) -> Table:
     """Every metric of a group: data set, items, metric, one column a role, gain, retention."""
     gain = [f"gain over {group.reference}"] if group.reference else []
     kept = [role for role in (group.teacher, "base") if role in group.roles]
-    header = ["data set", "pictures", "metric", *group.roles, *gain, *(f"kept of {role}" for role in kept)]
+    header = ["data set", "items", "metric", *group.roles, *gain, *(f"kept of {role}" for role in kept)]
     rows = []
     for row in group.rows:
         cells = [row.data, row.items, row.label]
@@ -106,7 +106,8 @@ def paper_numbers(group: Group) -> tuple[PaperTable, Table] | str | None:
         paper = paper_table(str(key))
     except UserError as error:
         return str(error)
-    measured = {(row.data.casefold(), row.metric): row.values for row in group.rows}
+    behind = _drawn(group.runs[0].recipe)
+    measured = {(row.data.casefold() + behind, row.metric): row.values for row in group.rows}
     rows = []
     for data, metric in paper.columns:
         for row in paper.rows:
@@ -117,6 +118,12 @@ def paper_numbers(group: Group) -> tuple[PaperTable, Table] | str | None:
                 label = metric_label(metric)
                 rows.append([data, label, row.role, row.model, row.method or NO_MODEL, printed, here or NO_MODEL])
     return paper, Table(PAPER_HEADER, rows, numbers=5)
+
+
+def _drawn(recipe: Mapping[str, Any]) -> str:
+    """What stands behind the name of a data set in the paper's table, of a run that trained on a low-shot draw."""
+    sources = (recipe.get("data") or {}).get("train") or []
+    return next((f"@{one['low_shot']}" for one in sources if isinstance(one, dict) and one.get("low_shot")), "")
 
 
 def _role_of(row: PaperRow, paper: PaperTable, group: Group) -> str | None:

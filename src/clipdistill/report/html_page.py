@@ -21,18 +21,24 @@ STYLE = Path(__file__).with_name("page.css")
 
 def html_report(title: str, groups: Sequence[Group]) -> str:
     """Return the whole page."""
-    body = [f"<header><p class=kicker>clipdistill report</p><h1>{escape(title)}</h1></header>"]
+    body = []
     if len(groups) > 1:
         body.append(
-            _section("Runs compared", table(content.overview_table(groups), "overview"))
+            section("Runs compared", table(content.overview_table(groups), "overview"))
             + "<p class=note>Per cent, over the seeds; in brackets the gain in points over the run's own control.</p>"
         )
     body += [_group(group, many=len(groups) > 1) for group in groups]
+    return page(title, body)
+
+
+def page(title: str, body: Sequence[str]) -> str:
+    """A whole page of sections."""
+    header = f"<header><p class=kicker>clipdistill report</p><h1>{escape(title)}</h1></header>"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>"
-        f"<body><main>{''.join(body)}</main></body></html>\n"
+        f"<body><main>{header}{''.join(body)}</main></body></html>\n"
     )
 
 
@@ -71,7 +77,8 @@ def _sign(kind: str, value: str) -> str:
     return " up" if value.startswith("+") else " down" if value.startswith("\N{MINUS SIGN}") else ""
 
 
-def _section(title: str, *inside: str) -> str:
+def section(title: str, *inside: str) -> str:
+    """A heading and what stands below it."""
     return f"<section><h3>{escape(title)}</h3>{''.join(inside)}</section>"
 
 
@@ -89,13 +96,13 @@ def _group(group: Group, many: bool) -> str:
     if group.rows:
         note = f"{content.UNITS} Measured over {group.seeds}.{spread}"
         metrics = table(content.metric_table(group), "metrics")
-        parts += [_section("Results", metrics, _note(note), _note(content.repeated_texts_note(group)))]
+        parts += [section("Results", metrics, _note(note), _note(content.repeated_texts_note(group)))]
     if group.roles:
-        parts += [_section("What each model costs", table(content.cost_table(group)))]
+        parts += [section("What each model costs", table(content.cost_table(group)))]
     parts += [_paper(group), _training(group), _regions(group), _confusion(group)]
     examples = next((run.examples for run in group.runs if run.examples), None)
     if examples:
-        parts += [_section("Retrieval examples", _note(content.examples_note(examples)), _examples(examples, group))]
+        parts += [section("Retrieval examples", _note(content.examples_note(examples)), _examples(examples, group))]
     return "".join([*parts, _provenance(group)])
 
 
@@ -121,10 +128,10 @@ def _paper(group: Group) -> str:
     if paper is None:
         return ""
     if isinstance(paper, str):
-        return _section("Beside the paper", _note(paper))
+        return section("Beside the paper", _note(paper))
     facts, rows = paper
     notes = _note(content.paper_note(facts)) + _note(content.paper_caution(rows))
-    return _section("Beside the paper", table(rows), notes)
+    return section("Beside the paper", table(rows), notes)
 
 
 def _training(group: Group) -> str:
@@ -134,7 +141,7 @@ def _training(group: Group) -> str:
         inside.append(figures.to_svg(figure))
         if len(group.runs) > 1:
             inside.append(_note("Lines: the mean over the seeds of a running mean. Bands: from the least to the most."))
-    return _section("Training", *inside) if inside else ""
+    return section("Training", *inside) if inside else ""
 
 
 def _regions(group: Group) -> str:
@@ -145,7 +152,7 @@ def _regions(group: Group) -> str:
         inside.append(
             f'<img alt="regions drawn over pictures" style="max-width:100%" src="data:image/png;base64,{data}">'
         )
-    return _section("Regions and targets", *inside) if inside else ""
+    return section("Regions and targets", *inside) if inside else ""
 
 
 def _confusion(group: Group) -> str:
@@ -164,7 +171,7 @@ def _confusion(group: Group) -> str:
         "Rows: the true class. Columns: what the model took it for. "
         "The colour grows with the square root of the share, so that rare mistakes can be seen."
     )
-    return _section("Confusion", explain, *shown) if shown else ""
+    return section("Confusion", explain, *shown) if shown else ""
 
 
 def _examples(found: Mapping[str, Any], group: Group) -> str:
@@ -206,4 +213,4 @@ def _provenance(group: Group) -> str:
             f"<details><summary>{escape(run.path.name)} \N{MIDDLE DOT} seed {escape(run.seed)}</summary>"
             f"<dl>{pairs}</dl>{f'<pre>{recipe}</pre>' if recipe else ''}</details>"
         )
-    return _section("Where this comes from", *inside)
+    return section("Where this comes from", *inside)

@@ -3,7 +3,8 @@
 A file of `paper_numbers/` is one paper: `title`, `source` and `tables`. A table has
 
 - `printed`: where it stands in the paper; `trained_on`;
-- `columns`: data set -> metrics, both as the evaluators of this package name them;
+- `columns`: data set -> metrics, both as the evaluators of this package name them; DATA@N is after training on a
+  low-shot draw of N samples (`vcr@700`), or without any (`vcr@0`);
 - `rows`: key -> `role` (teacher, base, control, student, or other: only printed), `model`, `method`, and `values`: data
   set -> the numbers of its columns in per cent, `null` where the paper has none;
 - `without_recipe`, on the table or on a row: why no recipe trains it.
@@ -81,16 +82,10 @@ def paper_table(key: str) -> PaperTable:
         UserError: there is no such paper, table or row, or the row is left out and there are several.
     """
     paper, table, row = (*key.split("/", 2), "", "")[:3]
-    papers = paper_names()
-    if paper not in papers:
-        raise UserError(f"paper: no numbers of '{paper}'; there are {', '.join(papers)}.{nearest(paper, papers)}")
-    content = _content(paper)
-    tables = content["tables"]
-    if table not in tables:
-        raise UserError(f"paper: '{paper}' has no table '{table}'; see `report/paper_numbers`.{nearest(table, tables)}")
-    found = tables[table]
-    columns = tuple((data, metric) for data, metrics in found["columns"].items() for metric in metrics)
-    rows = tuple(_row(name, entry, found) for name, entry in found["rows"].items())
+    content = _table(paper, table)
+    found = content["tables"][table]
+    by_key, columns, _ = paper_rows(f"{paper}/{table}")
+    rows = tuple(by_key.values())
     students = [one.key for one in rows if one.role == "student"]
     if row and row not in found["rows"]:
         keys = list(found["rows"])
@@ -102,6 +97,16 @@ def paper_table(key: str) -> PaperTable:
     facts = tuple(fact for fact in paper_facts(paper) if table in fact.tables)
     heading = content["title"], content["source"], found["printed"], found["trained_on"]
     return PaperTable(*heading, columns, rows, own, facts)
+
+
+def paper_rows(key: str) -> tuple[dict[str, PaperRow], tuple[tuple[str, str], ...], str]:
+    """All rows of a table PAPER/TABLE by key, its columns, and where it stands; UserError when there is none."""
+    paper, _, table = key.partition("/")
+    content = _table(paper, table)
+    found = content["tables"][table]
+    rows = {name: _row(name, entry, found) for name, entry in found["rows"].items()}
+    columns = tuple((data, metric) for data, metrics in found["columns"].items() for metric in metrics)
+    return rows, columns, f"{content['title']}, {found['printed']}. Source: {content['source']}."
 
 
 def paper_facts(paper: str) -> tuple[PaperFact, ...]:
@@ -122,6 +127,18 @@ def table_names(paper: str) -> list[str]:
 
 def _content(paper: str) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load((FOLDER / f"{paper}.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+def _table(paper: str, table: str) -> dict[str, Any]:
+    """The content of a paper's file, which has that table."""
+    papers = paper_names()
+    if paper not in papers:
+        raise UserError(f"paper: no numbers of '{paper}'; there are {', '.join(papers)}.{nearest(paper, papers)}")
+    content = _content(paper)
+    tables = content["tables"]
+    if table not in tables:
+        raise UserError(f"paper: '{paper}' has no table '{table}'; see `report/paper_numbers`.{nearest(table, tables)}")
     return content
 
 

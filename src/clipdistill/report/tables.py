@@ -72,8 +72,8 @@ class Row:
     """One metric on one data set.
 
     Attributes:
-        items: how many pictures, as text (a range where runs differ).
-        count: the fewest pictures of any run.
+        items: how many pictures, cases or questions, as text (a range where runs differ).
+        count: the fewest of any run.
         values: by role.
         gain: student minus reference, paired by run; None without a reference.
         kept: student / teacher and student / base, paired by run, by role; what a run doesn't have is not in it.

@@ -17,7 +17,7 @@ from clipdistill.report.words import headline
 
 STYLES = {"teacher": "magenta", "control": "yellow", "base": "yellow", "student": "bold cyan"}
 
-SHORT = {"pictures": "n", "harmonic mean of seen and unseen": "harmonic mean"}
+SHORT = {"items": "n", "harmonic mean of seen and unseen": "harmonic mean"}
 
 
 def print_table(runs: str | Path | Sequence[str | Path], console: Console | None = None) -> None:
@@ -39,7 +39,16 @@ def print_table(runs: str | Path | Sequence[str | Path], console: Console | None
             console.print(Text(sentence))
 
 
-def _rich(found: Table, title: str) -> RichTable:
+def print_tables(tables: Sequence[tuple[str, Table, Sequence[str]]], console: Console | None = None) -> None:
+    """Print (title, table, notes); cells wrap where the terminal is too narrow."""
+    console = console or Console()
+    for title, found, said in tables:
+        console.print(_rich(found, title, wrap=True))
+        for sentence in said:
+            console.print(Text(sentence))
+
+
+def _rich(found: Table, title: str, wrap: bool = False) -> RichTable:
     # As narrow as can be: in 80 columns only the data set's name may wrap.
     table = RichTable(title=Text(title, style="bold"), title_justify="left", box=None, padding=(0, 1, 0, 0))
     for place, name in enumerate(found.header):
@@ -47,7 +56,8 @@ def _rich(found: Table, title: str) -> RichTable:
             Text(SHORT.get(name, name.replace("gain over ", "gain over\n").replace("kept of ", "kept of\n"))),
             justify="right" if place >= found.numbers else "left",
             style=STYLES.get(name, ""),
-            no_wrap=place > 0,
+            no_wrap=place > 0 and not wrap,
+            overflow="fold" if wrap else "ellipsis",
         )
     previous = None
     for cells in found.rows:

@@ -42,7 +42,7 @@ def uncertain(row: Row) -> bool:
     """Whether a gain is too small to tell from chance.
 
     Over several runs: less than two standard errors of the paired differences. For one run: less than two standard
-    errors of two independent rates over as many items as there are pictures.
+    errors of two independent rates over as many items as were measured.
     """
     gain = row.gain
     if gain is None:

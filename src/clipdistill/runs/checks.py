@@ -6,7 +6,7 @@ from typing import Any
 
 from clipdistill.errors import UserError
 from clipdistill.models.regions import check_provider
-from clipdistill.recipe import MetaSpec, Recipe
+from clipdistill.recipe import MetaSpec, Recipe, RegionSpec
 from clipdistill.runs.derived import control_recipe, teacher_recipe, trainings
 from clipdistill.runs.folder import trained_epoch
 from clipdistill.tasks import find_task
@@ -19,14 +19,7 @@ def check_recipe(recipe: Recipe, world_size: int = 1) -> None:
         UserError: in one line that names the field.
     """
     if recipe.regions is not None:
-        try:
-            check_provider({"provider": recipe.regions.provider, **recipe.regions.options()})
-        except UserError as error:
-            raise UserError(f"`regions`: {error}") from error
-        if recipe.regions.features == "map" and find_task(recipe.task.method).KIND == "dual_encoder":
-            raise UserError("`regions.features`: regions are compared with texts here, so they are embedded; use crops")
-        if recipe.regions.model is None and (kind := find_task(recipe.task.method).KIND) != "dual_encoder":
-            raise UserError(f"`regions.model` is missing: a {kind} student embeds no regions; name a CLIP that does")
+        _check_regions(recipe, recipe.regions)
     names = [spec.name for spec in recipe.stages]
     for name in names:
         if names.count(name) > 1:
@@ -44,6 +37,26 @@ def check_recipe(recipe: Recipe, world_size: int = 1) -> None:
         raise UserError("`stages`: their meta-teachers differ, and a run makes one; give each a run of its own")
     if "control" in recipe.compare:
         check_training(control_recipe(parts[-1]), world_size)
+
+
+def _check_regions(recipe: Recipe, spec: RegionSpec) -> None:
+    kind, options = find_task(recipe.task.method).KIND, spec.options()
+    try:
+        check_provider({"provider": spec.provider, **options})
+        lacking = [name for name in ("layout", "path") if spec.provider == "files" and name not in options]
+        if lacking:
+            raise UserError(f"`{lacking[0]}` is missing: say which file, such as {{layout: tsv, path: FILE}}")
+    except UserError as error:
+        raise UserError(f"`regions`: {error}") from error
+    embedded = spec.features == "crops" and spec.provider != "files"
+    if kind == "dual_encoder" and not embedded:
+        field = "provider" if spec.provider == "files" else "features"
+        raise UserError(f"`regions.{field}`: regions are compared with texts here, so crops are embedded; remove it")
+    if spec.provider == "files":
+        if spec.model is not None or spec.features == "map" or spec.crop != "resize":
+            raise UserError("`regions.provider`: files have their features; remove `model`, `features` and `crop`")
+    elif spec.model is None and kind != "dual_encoder":
+        raise UserError(f"`regions.model` is missing: a {kind} student embeds no regions; name a CLIP that does")
 
 
 def check_training(recipe: Recipe, world_size: int = 1) -> None:

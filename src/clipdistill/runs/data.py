@@ -10,21 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from clipdistill.data import AugmentPlan, Mixture, open_source
+from clipdistill.data.low_shot import LowShot
 from clipdistill.data.sources.base import NOT_A_PICTURE
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
 from clipdistill.recipe import Recipe, SourceSpec
+from clipdistill.runs.low_shot import open_drawn
 
 
 @dataclass
 class Data:
     """What the stages of a run share: the whole mixture, and what of it nobody can train on.
 
+    whole: the mixture before low-shot draws (`draws`): regions are found for all of it, once for all seeds and sizes.
     bad: id -> reason of samples left out by their sources or by a stage; `kept` is the mixture without the latter.
     """
 
     mixture: Mixture
+    whole: Mixture
+    draws: list[LowShot] = field(default_factory=list)
     bad: dict[str, str] = field(default_factory=dict)
     kept: Mixture = field(init=False)
 
@@ -42,7 +47,7 @@ class Data:
 
     def give_regions(self, store: Any) -> None:
         """Let batches hold the regions of a store."""
-        self.mixture.regions = self.kept.regions = store
+        self.mixture.regions = self.kept.regions = self.whole.regions = store
 
 
 def ensure_petri_world(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> None:
@@ -97,7 +102,7 @@ def open_data(recipe: Recipe, ranks: Ranks) -> Data:
         with Meter("petri world", 1, quiet=recipe.petri is None) as meter:
             ensure_petri_world(recipe, meter.reach)
     ranks.barrier()
-    data = Data(open_mixture(recipe))
+    data = open_mixture(recipe)
     check_left_out(data.mixture, recipe.data.max_bad_share)
     return data
 
@@ -108,25 +113,39 @@ def source_spec(spec: SourceSpec) -> dict[str, Any]:
     return values if spec.path is None else {**values, "path": spec.path}
 
 
-def open_mixture(recipe: Recipe) -> Mixture:
-    """Open the training sources.
+def open_mixture(recipe: Recipe) -> Data:
+    """Open the training sources, and draw from those with `low_shot`.
 
     Raises:
         UserError: missing or empty data, a column that isn't there, more samples asked than there are.
     """
-    parts = []
+    seed = recipe.seed if recipe.data.seed is None else recipe.data.seed
+    parts, wholes, draws = [], [], []
     for index, spec in enumerate(recipe.data.train):
+        field = f"`data.train.{index}" + (".low_shot`" if spec.low_shot is not None else "`")
         try:
-            source = open_source(source_spec(spec))
+            if spec.low_shot is None:
+                source = whole = open_source(source_spec(spec))
+            else:
+                source, whole, drawn = open_drawn(source_spec(spec), spec.low_shot, seed)
+                draws += [] if drawn in draws else [drawn]
         except UserError as error:
-            raise UserError(f"`data.train.{index}`: {error}") from error
+            raise UserError(f"{field}: {error}") from error
         if spec.count is not None and spec.count > len(source):
             raise UserError(
                 f"`data.train.{index}.count`: {spec.count:,} asked of '{source.name}', which has {len(source):,} "
                 "samples; lower it"
             )
         parts.append((source, spec.count))
-    return Mixture(parts, seed=recipe.seed if recipe.data.seed is None else recipe.data.seed)
+        wholes.append((whole, spec.count))
+    mixture = Mixture(parts, seed=seed)
+    if not draws:
+        return Data(mixture, mixture)
+    everything = Mixture(wholes, seed=seed)
+    if everything.picture_ids is not everything.ids:  # names of pictures depend on what else there is
+        names = dict(zip(everything.ids, everything.picture_ids, strict=True))
+        mixture.picture_ids = [names[one] for one in mixture.ids]
+    return Data(mixture, everything, draws)
 
 
 def augment_plan(recipe: Recipe) -> AugmentPlan:

@@ -123,9 +123,12 @@ def _weights(recipes: list[Recipe]) -> list[dict[str, Any]]:
 
 def _needed(spec: ModelSpec) -> Iterator[str]:
     """Names and paths of weights that a model spec can't do without; a plain name of a student has random ones."""
+    from clipdistill.models.fusion.starting import split_name
+
     if spec.model is not None:
-        if ":" in spec.model or "/" in spec.model:
-            yield spec.model
+        needed = split_name(spec.model)[1] or spec.model  # of NAME:FILE the file, of an adapter its CLIP
+        if ":" in needed or "/" in needed:
+            yield needed
         return
     yield from (str(part) for part in (spec.image_weights, spec.text_tower) if part is not None)
 
@@ -148,7 +151,7 @@ def _look_for(name: str, known: set[str], ours: set[str], makers: dict[str, str]
         return _pretrained(model.replace("/", "-"), tag)
     if name in makers:
         return None, f"clipdistill train {makers[name]} --out {name}"
-    if "real-data" in name:
+    if "real-data" in name or name.startswith("data/"):
         return None, where_to_get(name)
     repository = name.removeprefix("hf-hub:")
     files = ("open_clip_config.json", "config.json", "model_index.json")  # open_clip's, transformers', diffusers'

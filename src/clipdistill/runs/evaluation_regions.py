@@ -15,7 +15,7 @@ from clipdistill.errors import UserError
 from clipdistill.kinds import open_trained
 from clipdistill.recipe import RegionSpec
 from clipdistill.recipe_files import load_recipe
-from clipdistill.runs.regions import region_cost, region_maker, region_model
+from clipdistill.runs.regions import check_files, region_cost, region_maker, region_model
 from clipdistill.stores.region_boxes import RegionMaker
 from clipdistill.stores.region_cache import write_regions
 from clipdistill.stores.regions import RegionStore
@@ -93,15 +93,25 @@ class EvaluationRegions:
 
         mixtures: with where the store of each is said to lie.
         """
+        waiting = self._waiting(mixtures)
+        if not waiting or self.spec is None or self.base is None:
+            return 0.0, 0.0
+        return region_cost(self._maker(), list(waiting.values()), self.spec.max_regions, self.device)
+
+    def check(self, mixtures: Mapping[str, tuple[Mixture, Path | None]]) -> None:
+        """Name pictures whose regions a file lacks, where regions come from one; arguments as in `cost`."""
+        if self.spec is not None:
+            check_files(self.spec, list(self._waiting(mixtures).values()), self.max_bad_share)
+
+    def _waiting(self, mixtures: Mapping[str, tuple[Mixture, Path | None]]) -> dict[str, Pictures]:
+        """Distinct sets of pictures whose store isn't there yet."""
         waiting: dict[str, Pictures] = {}
         for mixture, path in mixtures.values():
             place = path or (self._place(mixture) if self.folder is not None else None)
             if place is not None and not (place / "store.json").is_file():
                 pictures = Pictures(mixture)
                 waiting[pictures.fingerprint()] = pictures
-        if not waiting or self.spec is None or self.base is None:
-            return 0.0, 0.0
-        return region_cost(self._maker(), list(waiting.values()), self.spec.max_regions, self.device)
+        return waiting
 
     def _make(self, mixture: Mixture, path: Path) -> Any:
         assert self.spec is not None

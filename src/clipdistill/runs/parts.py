@@ -14,7 +14,8 @@ from clipdistill.kinds import KINDS
 from clipdistill.recipe import Recipe
 from clipdistill.runs.checks import task_options
 from clipdistill.runs.data import Data, augment_plan, open_data
-from clipdistill.runs.teachers import TeacherState, open_store, open_teachers
+from clipdistill.runs.open_teachers import open_teachers
+from clipdistill.runs.teachers import TeacherState
 from clipdistill.tasks import Task, find_task
 
 
@@ -103,5 +104,5 @@ def open_parts(
         )
     plan = augment_plan(recipe)
     for state in teachers:
-        open_store(state, data.mixture, plan)
+        state.open_store(data, plan)
     return Parts(recipe, ranks, data, plan, model, teachers, draw, where)

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from clipdistill.files import require_space
 from clipdistill.runs.chain import Chain
+from clipdistill.runs.low_shot import describe
 from clipdistill.runs.stages import Fit
 
 
@@ -27,6 +28,8 @@ def show_plan(chain: Chain, console: Console | None = None) -> None:
     table = Table(title=f"plan: {recipe.name}", show_header=False, title_justify="left")
     counts = student.parts.data.mixture.counts()
     table.add_row("data", ", ".join(f"{name}: {count:,}" for name, count in counts.items()))
+    for drawn in student.parts.data.draws:
+        table.add_row("low-shot", f"{drawn.data}: {describe(drawn)}")
     table.add_row(
         "student", f"{recipe.student.label}, {student.parameters:,} parameters, {student.trainable:,} trainable in all"
     )

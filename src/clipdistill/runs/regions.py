@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from clipdistill.data.pictures import Pictures
+from clipdistill.data.region_files import open_region_file, read_keys
 from clipdistill.engine.forecast import seconds_of
 from clipdistill.errors import UserError
 from clipdistill.kinds import KINDS
@@ -16,9 +17,10 @@ from clipdistill.models.regions import open_provider
 from clipdistill.recipe import Recipe, RegionSpec
 from clipdistill.stores.region_boxes import RegionMaker
 from clipdistill.stores.region_crops import Crops
+from clipdistill.stores.region_files import FileRegions
 from clipdistill.stores.region_maps import MapRegions
 
-ANNOTATIONS = "annotations"
+ANNOTATIONS, FILES = "annotations", "files"
 TIMED = 8
 """Pictures whose regions are made to time it."""
 
@@ -55,9 +57,13 @@ def open_regions(spec: RegionSpec, device: Any) -> Any | None:
 def region_model(recipe: Recipe, base: Callable[[], Any], device: Any) -> Any:
     """What embeds the recipe's regions, frozen: `regions.model`, or else what the student starts as (`base`).
 
+    None where they come with their features, from files.
+
     Raises:
         UserError: it can't be opened, or isn't a dual encoder.
     """
+    if region_spec(recipe).provider == FILES:
+        return None
     spec = region_spec(recipe).model
     if spec is None:
         return base()
@@ -75,8 +81,10 @@ def region_maker(spec: RegionSpec, model: Any, device: torch.device, batch_size:
         model: of `region_model`. batch_size: crops, or pictures of `features: map`, that it sees at once.
 
     Raises:
-        UserError: a provider that can't be opened, a level that the model doesn't have.
+        UserError: a provider or a file that can't be opened, a level that the model doesn't have.
     """
+    if spec.provider == FILES:
+        return region_files(spec)
     found, model = open_regions(spec, device), model.to(device)
     try:
         if spec.features == "map":
@@ -88,8 +96,44 @@ def region_maker(spec: RegionSpec, model: Any, device: torch.device, batch_size:
     return Crops(model, device, found, spec.min_score, spec.max_regions, spec.crop, batch_size)
 
 
+def region_files(spec: RegionSpec) -> FileRegions:
+    """What takes regions from the file that a recipe names.
+
+    Raises:
+        UserError: it can't be opened.
+    """
+    options = spec.options()
+    try:
+        keys, ids = (None if options.get(name) is None else str(options[name]) for name in ("keys", "ids"))
+        least = options.get("min_regions", 10)
+        if not isinstance(least, int) or least < 1:
+            raise UserError(f"`min_regions`: {least!r} isn't a whole number of at least 1")
+        file = open_region_file(str(options["layout"]), str(options["path"]), ids)
+        known = None if keys is None else read_keys(keys)
+        return FileRegions(
+            file, str(options["layout"]), min_score=spec.min_score, min_regions=least, max_regions=spec.max_regions,
+            keys=known,
+        )  # fmt: skip
+    except UserError as error:
+        raise UserError(f"`regions`: {error}") from error
+
+
+def check_files(spec: RegionSpec, sets: Sequence[Pictures], max_bad_share: float) -> None:
+    """See that the file has the regions of sets of pictures, where regions come from one; UserError names the first."""
+    if spec.provider != FILES:
+        return
+    maker = region_files(spec)
+    for pictures in sets:
+        try:
+            maker.check(pictures, max_bad_share)
+        except UserError as error:
+            raise UserError(f"`regions`: {error}") from error
+
+
 def region_width(spec: RegionSpec, model: Any) -> int:
     """Width of the features that a recipe's regions will have; UserError for a level that the model doesn't have."""
+    if spec.provider == FILES:
+        return region_files(spec).width
     if spec.features == "crops":
         return int(model.embed_dim)
     try:

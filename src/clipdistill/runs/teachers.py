@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from clipdistill.data import AugmentPlan, Mixture
 from clipdistill.data.fields import encoder_fields
 from clipdistill.errors import UserError
 from clipdistill.evaluate import model_cost
-from clipdistill.kinds import KINDS, kind_of
-from clipdistill.recipe import Recipe, TeacherSpec
-from clipdistill.stores import TeacherStore, store_size_bytes
+from clipdistill.kinds import kind_of
+from clipdistill.recipe import TeacherSpec
+from clipdistill.runs.data import Data
+from clipdistill.stores import TeacherStore, cache_teacher, store_size_bytes
 from clipdistill.stores.encoder import Encoder
-from clipdistill.tasks import find_task
 from clipdistill.tasks.teacher import DryTeacher, LiveTeacher, StoredTeacher
 
 
@@ -86,13 +86,50 @@ class TeacherState:
         """Of the live model, for the features that the task is given."""
         return None if self.model is None else kind_of(self.model).fingerprint(self.model, self.features)
 
-    def store_bytes(self, pictures: int, views: int, captions: int, device: Any) -> int:
-        """What its store will weigh."""
-        return store_size_bytes(pictures, views, captions, self.widths(device)[0])
+    def cost(self, data: Data, plan: AugmentPlan, device: Any) -> tuple[float, int]:
+        """Seconds that its store will take to write, and bytes: one timed batch, times all pictures and views."""
+        mixture, views = data.mixture, plan.count or 1
+        a_picture = 1 / model_cost(self.model, device=device, batch_size=8, repeats=1)["images_per_second"]
+        size = store_size_bytes(len(mixture), views, mixture.caption_count(), self.widths(device)[0])
+        return a_picture * len(mixture) * views, size
 
-    def caching_seconds(self, device: Any) -> float:
-        """Seconds a picture, from one timed batch."""
-        return 1 / model_cost(self.model, device=device, batch_size=8, repeats=1)["images_per_second"]
+    def write(
+        self, data: Data, plan: AugmentPlan, *, batch_size: int, workers: int, ranks: Any, max_bad_share: float,
+        progress: Callable[[int, int], None],
+    ) -> Any:  # fmt: skip
+        """Write its store, each rank its share, and open it."""
+        assert self.model is not None
+        cache_teacher(
+            self.model.to(ranks.device), data.mixture, plan, str(self.spec.store),
+            batch_size=batch_size, workers=workers, device=ranks.device, rank=ranks.rank, world_size=ranks.world_size,
+            features=self.features, fields=self.reads, fingerprint=self.fingerprint(), max_bad_share=max_bad_share,
+            progress=progress,
+        )  # fmt: skip
+        ranks.barrier()
+        return TeacherStore.open(str(self.spec.store))
+
+    def open_store(self, data: Data, plan: AugmentPlan) -> None:
+        """Open its store, when it is written, and check it against teacher, augmentation, data and fields.
+
+        Raises:
+            UserError: it is another teacher's, or of other views or samples; an unfinished folder is left to `write`.
+        """
+        if not has_store(self.spec):
+            return
+        mixture = data.mixture
+        self.store = TeacherStore.open(str(self.spec.store))
+        if self.model is None and self.store.meta["teacher"] != self.spec.label:
+            # Without the weights there is no fingerprint to compare; the name is what is left.
+            made = self.store.meta["teacher"]
+            raise UserError(
+                f"`teachers.{self.index}`: {self.spec.store} was written by {made!r}, not {self.spec.label!r}, whose "
+                "weights aren't here to compare; name the store's teacher, or give another store"
+            )
+        sources: Mapping[str, str] = {source.name: source.fingerprint() for source in mixture.sources}
+        self.store.check(
+            teacher_fingerprint=self.fingerprint(), plan_fingerprint=plan.fingerprint(), ids=mixture.ids,
+            sources=sources, fields=mixture.fields_fingerprint(self.reads) if self.reads else None,
+        )  # fmt: skip
 
     def describe(self) -> str:
         """Its name and where its targets come from."""
@@ -105,68 +142,6 @@ class TeacherState:
         return f"{self.spec.label}, store {self.spec.store}" + (" (to be written)" if self.to_cache else "")
 
 
-def open_teachers(recipe: Recipe, student: Any) -> list[TeacherState]:
-    """Open the teachers of a training; one whose store is written can do without its weights.
-
-    Args:
-        student: the model that the training starts with, which is the teacher where the task says so.
-
-    Raises:
-        UserError: no weights, and no store either; a store asked of a kind that has nothing to store.
-    """
-    task = find_task(recipe.task.method)
-    specs = recipe.teachers
-    if task.OWN_TEACHER and not specs and task.TEACHERS[0]:
-        specs = [TeacherSpec.model_validate(recipe.student.model_dump())]
-    if task.OWN_TEACHER:
-        # Live towers of its own are no teacher: the task asks its student for them.
-        own = [spec for spec in specs if task.TEACHERS[0] or spec.store is not None]
-        return [TeacherState(spec, index, task.FEATURES, student) for index, spec in enumerate(own)]
-    return [_open(spec, index, recipe) for index, spec in enumerate(specs)]
-
-
-def _open(spec: TeacherSpec, index: int, recipe: Recipe) -> TeacherState:
-    task = find_task(recipe.task.method)
-    if spec.meta is not None:
-        return TeacherState(spec, index, task.FEATURES, None)  # the run makes it
-    kind = KINDS[task.TEACHER_KIND]
-    if spec.store is not None and not kind.storable:
-        raise UserError(
-            f"`teachers.{index}.store`: a {kind.name} has no targets to store (captions are kept once encoded); "
-            "remove it"
-        )
-    try:
-        model = kind.open(spec, bf16=recipe.train.precision == "bf16", role=f"teacher{index}")
-        return TeacherState(spec, index, task.FEATURES, model)
-    except UserError as error:
-        if not has_store(spec):
-            raise UserError(f"`teachers.{index}`: {error}") from error
-        return TeacherState(spec, index, task.FEATURES, None, missing=error)
-
-
 def has_store(spec: TeacherSpec) -> bool:
     """Whether a teacher's store is complete."""
     return spec.store is not None and (Path(spec.store) / "store.json").is_file()
-
-
-def open_store(state: TeacherState, mixture: Mixture, plan: AugmentPlan) -> None:
-    """Open a teacher's store, when it is written, and check it against teacher, augmentation, data and fields.
-
-    Raises:
-        UserError: it is another teacher's, or of other views or samples; an unfinished folder is left to `cache`.
-    """
-    if not has_store(state.spec):
-        return
-    state.store = TeacherStore.open(str(state.spec.store))
-    if state.model is None and state.store.meta["teacher"] != state.spec.label:
-        # Without the weights there is no fingerprint to compare; the name is what is left.
-        made = state.store.meta["teacher"]
-        raise UserError(
-            f"`teachers.{state.index}`: {state.spec.store} was written by {made!r}, not {state.spec.label!r}, whose "
-            "weights aren't here to compare; name the store's teacher, or give another store"
-        )
-    sources: Mapping[str, str] = {source.name: source.fingerprint() for source in mixture.sources}
-    state.store.check(
-        teacher_fingerprint=state.fingerprint(), plan_fingerprint=plan.fingerprint(), ids=mixture.ids, sources=sources,
-        fields=mixture.fields_fingerprint(state.reads) if state.reads else None,
-    )  # fmt: skip

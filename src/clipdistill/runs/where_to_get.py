@@ -14,10 +14,18 @@ _IMG2DATASET = (
 
 # A piece of the path -> what to do. Longer names first, since the first that is found decides.
 _GUIDES = {
+    "data/weights": "checkpoints of UNITER, VILLA and VL-BERT by the links of their authors' repositories, under the "
+    "names that the recipe has",
     "cc12m": "https://github.com/google-research-datasets/conceptual-12m has cc12m.tsv; write the line "
     f"`url<TAB>caption` above it, then: {_IMG2DATASET.format(name='cc12m')}",
     "cc3m": "https://ai.google.com/research/ConceptualCaptions/download has Train_GCC-training.tsv; save it as "
     f"cc3m.tsv with the line `caption<TAB>url` above it, then: {_IMG2DATASET.format(name='cc3m')}",
+    "vcr": "vcr1annots.zip and vcr1images.zip from https://visualcommonsense.com/download (after registering), "
+    "unpacked in data/vcr; what `clipdistill mitigate` writes of val.jsonl beside it",
+    "snli_ve": "https://github.com/necla-ml/SNLI-VE says how snli_ve_train.jsonl, _dev and _test are made, for "
+    "data/snli_ve; pictures of Flickr30K in data/snli_ve/flickr30k-images",
+    "vqa": "questions and annotations of VQA v2 from https://visualqa.org/download.html in data/vqa, COCO's train2014, "
+    "val2014 and test2015 beside them",
     "flickr30k": "pictures by the form on https://shannon.cs.illinois.edu/DenotationGraph/ into data/flickr30k/images; "
     f"dataset_flickr30k.json from {KARPATHY}",
     "train2017": "train2017.zip and annotations_trainval2017.zip from https://cocodataset.org/#download, unpacked in "

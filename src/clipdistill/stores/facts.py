@@ -24,6 +24,8 @@ DECISIVE = {
     "views": "the number of views",
     "data_fingerprint": "the data (samples drawn, their captions or files)",
     "dtype": "the precision",
+    "questions": "what is stored of questions",
+    "answers": "the answers",
     "regions": "the regions",
     "provider_key": "the provider",
     "min_score": "min_score",

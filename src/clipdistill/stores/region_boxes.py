@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ class FoundRegions:
     counts: n numbers of regions, 0 for a picture that can't be read. features: float32 [rows, D].
     geometry: float32 [rows, 6], x1 y1 x2 y2 score area. shares: float32 [rows, 4], boxes as shares of the picture.
     labels: class names. bad: `id`, `reason` of each such picture. more: further arrays of the store, [rows, ...].
+    dropped: `id`, `reason` of pictures that some boxes were left out of.
     """
 
     counts: list[int]
@@ -30,6 +31,7 @@ class FoundRegions:
     labels: list[str]
     bad: list[dict[str, str]]
     more: Mapping[str, np.ndarray] | None = None
+    dropped: Sequence[Mapping[str, str]] = ()
 
 
 class RegionMaker(Protocol):

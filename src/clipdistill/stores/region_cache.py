@@ -99,6 +99,8 @@ def write_regions(
                 notes: dict[str, Any] = {"labels": found.labels}
                 if pictures.shared:
                     notes["stamps"] = [stamp(pictures[row]) for row in inside]
+                if found.dropped:
+                    notes["dropped"] = list(found.dropped)
                 shard.write(number, rows, counts=counts, notes=notes, bad=found.bad)
                 shard.stop_if_too_bad(max_bad_share)
             if progress is not None:

@@ -21,17 +21,15 @@ from clipdistill.errors import UserError
 from clipdistill.stores.arrays import AGAIN, ArraySpec
 from clipdistill.stores.store import Store
 
-CLASSES = "classes"
-"""Name of the array of class probabilities."""
 
-
-def region_arrays(width: int) -> list[ArraySpec]:
-    """What a region store holds, of a model with embeddings of `width`."""
+def region_arrays(width: int, classes: int = 0) -> list[ArraySpec]:
+    """What a region store holds: features of `width`, and the probabilities of a detector's classes, 0 = none."""
     ragged: dict[str, Any] = {"key": "sample", "ragged": True, "about": 4}
     return [
         ArraySpec("features", width, **ragged),
         ArraySpec("geometry", 6, dtype="float32", **ragged),
         ArraySpec("shares", 4, dtype="float32", **ragged),
+        *([ArraySpec("classes", classes, **ragged)] if classes else []),
     ]
 
 
@@ -113,6 +111,28 @@ class RegionStore(Store):
             found["shares"], _ = self.padded("shares", rows, max_regions)
         return found
 
+    def classes(self, rows: Any, max_regions: int) -> np.ndarray:
+        """The detector's class probabilities of pictures' regions, float32 [B, M, C], as `lookup` has the features.
+
+        Raises:
+            UserError: the store has none; a row that isn't there.
+        """
+        if not self.class_count:
+            raise UserError(f"{self.path}: has no class probabilities of its regions; take a file that has some")
+        return self.padded("classes", rows, max_regions)[0]
+
+    @property
+    def class_count(self) -> int:
+        """C, how many classes `classes` has; 0 = there are no probabilities."""
+        spec = self._shards[0].specs.get("classes")
+        return 0 if spec is None else spec.width
+
+    @property
+    def dropped(self) -> dict[str, str]:
+        """Pictures of which some boxes were left out -> which, where they come from files."""
+        notes = (note for shard in self._shards for note in shard.notes.values())
+        return {entry["id"]: entry["reason"] for note in notes for entry in note.get("dropped", ())}
+
     @property
     def has_shares(self) -> bool:
         """Whether boxes are there as shares of the picture."""
@@ -126,10 +146,7 @@ class RegionStore(Store):
     @property
     def class_outputs(self) -> int:
         """How many numbers `class_shares` gives a region; 0 = nothing is known of classes."""
-        soft = self._shards[0].specs.get(CLASSES)
-        if soft is not None:
-            return soft.width
-        return 1 + len(self.class_names) if self.class_names else 0
+        return self.class_count or (1 + len(self.class_names) if self.class_names else 0)
 
     def class_shares(self, rows: Any, max_regions: int) -> np.ndarray:
         """What each region is: float32 [B, M, class_outputs] of at least 0, padded with 0.
@@ -138,8 +155,8 @@ class RegionStore(Store):
         names, and the region's own has 1. A region without a class name is background.
         """
         rows = self.checked(rows)
-        if CLASSES in self._shards[0].specs:
-            return self.padded(CLASSES, rows, max_regions)[0]
+        if self.class_count:
+            return self.classes(rows, max_regions)
         found = np.zeros((len(rows), max_regions, 1 + len(self.class_names)), np.float32)
         place = np.arange(max_regions)
         for shard, mine, local in self._by_shard(rows):

@@ -61,8 +61,8 @@ class Task(nn.Module):
     KIND: ClassVar[str] = "dual_encoder"
     """The kind of model that training starts with, of `clipdistill.kinds`."""
     TEACHER_KIND: ClassVar[str] = "dual_encoder"
-    FEATURES: ClassVar[Literal["embedding", "tower", "tokens"]] = "embedding"
-    """What the teachers give: embeddings, a joined model's tower features, or token features (see `LiveTeacher`)."""
+    FEATURES: ClassVar[Literal["embedding", "tower", "tokens", "questions"]] = "embedding"
+    """What the teachers give, live or stored: see `LiveTeacher`; their word on questions is always stored."""
     OWN_TEACHER: ClassVar[bool] = False
     """Whether its teacher is the model that training starts with, frozen, whatever else a recipe says of it."""
 
@@ -122,6 +122,11 @@ class Task(nn.Module):
         if least == 0:
             return {"method": cls.METHOD, "weights": {"task": 1.0}, **options}
         return {"method": "contrastive", **{key: options[key] for key in ("loss", "chunk") if key in options}}
+
+    @classmethod
+    def stored_options(cls, options: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What of the options its teacher's store depends on, beside teacher and data."""
+        return {}
 
     @classmethod
     def check_teachers(cls, count: int) -> None:

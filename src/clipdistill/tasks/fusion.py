@@ -2,61 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Value
 from torch import Tensor
 
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field
-from clipdistill.data.fusion_fields import FusionTexts, Reads, picture_fields
+from clipdistill.data.fusion_fields import FusionTexts, picture_fields
+from clipdistill.data.question_texts import Reads
 from clipdistill.data.sample import Sample
 from clipdistill.errors import UserError
-from clipdistill.models.fusion import FusionInputs, fusion_inputs
+from clipdistill.models.fusion import FusionInputs, FusionOutput, fusion_inputs
 from clipdistill.models.fusion.config import HeadName
-from clipdistill.models.fusion.embeddings import seven_numbers
 from clipdistill.objectives.adversarial import Reduce, adversarial_losses
-from clipdistill.stores.regions import DryRegions
+from clipdistill.tasks.adversarial import Adversarial, check_shifts, nothing_shifted
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions, Trainable
+from clipdistill.tasks.standardising import fit_features
+from clipdistill.tasks.targeted import TERMS, Distillation, targeted
 
 SEEDS = 2**31
-
-
-FITTED_ON = 2_000
-"""Pictures whose regions are looked at to standardise features."""
-
-
-def fit_features(student: Any, data: Mixture) -> None:
-    """Let a student that standardises region features and boxes see what those of its first training data are like."""
-    embeddings = getattr(student, "embeddings", None)
-    standard, boxes = (getattr(embeddings, name, None) for name in ("standard", "standard_box"))
-    if standard is None or data.regions is None or isinstance(data.regions, DryRegions):
-        return
-    store = data.regions
-    rows = np.unique(store.rows(data.picture_ids))
-    found = store.lookup(rows[:: max(1, len(rows) // FITTED_ON)], int(store.meta["max_regions"]))
-    standard.fit(torch.as_tensor(found["features"][found["mask"]]))
-    if boxes is not None and "shares" in found:
-        boxes.fit(seven_numbers(torch.as_tensor(found["shares"][found["mask"]])))
-
-
-class Adversarial(BaseModel):
-    """VILLA's adversarial training; its authors' VCR values for base models by default."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    steps: int = Value(3, ge=1)
-    """Passes, each over inputs that were shifted a step further; the first isn't shifted."""
-    lr: float = Value(1e-2, gt=0)
-    """Length of a step. The authors: 1e-2 for VCR, 1e-1 with large models, 1e-3 for VQA and SNLI-VE."""
-    weight: float = Value(1.5, ge=0)
-    """Of the divergence between plain and shifted answers."""
-    modality: Literal["both", "alternate", "words", "regions"] = "both"
-    """What is shifted: `words` for VQA and SNLI-VE; `alternate` = each in a pass of its own, averaged."""
 
 
 class FusionOptions(TaskOptions):
@@ -70,6 +37,8 @@ class FusionOptions(TaskOptions):
     """Learning rate of the image tower of a student that reads pictures, times `train.lr`; 0 = it is frozen."""
     adversarial: Adversarial | None = None
     """Train as VILLA does; none = plainly."""
+    distil: Distillation = Distillation()
+    """With a teacher: how its features are carried over (CLIP-TD)."""
 
 
 class FusionTask(Task):
@@ -80,24 +49,27 @@ class FusionTask(Task):
     """
 
     KIND = "fusion"
-    TERMS = {"task": 1.0}
+    TERMS = {"task": 1.0, **TERMS}
+    TEACHERS = (0, 1)
+    FEATURES = "questions"
     Options = FusionOptions
     HEAD: ClassVar[HeadName]
     DIVERGENCE: ClassVar[Reduce] = "mean"
     """Over classes, in VILLA's divergence; `sum` where the task's loss is a sum over answers."""
 
+    @classmethod
+    def stored_options(cls, options: Mapping[str, Any] | None) -> dict[str, Any]:
+        """How words are selected, and what the teacher reads of a question."""
+        found: dict[str, Any] = cls.check_options(options).distil.stored()
+        return found
+
     def build(self) -> None:
-        """The divergence of adversarial training is a term, weighed by that option."""
+        """Maps to the teacher's width; the divergence of adversarial training is a term, weighed by that option."""
         set_tower(self.student, self.settings)
-        spec = self.settings.adversarial
-        if spec is None:
-            return
-        wanted = (spec.modality,) if spec.modality in ("words", "regions") else ("words", "regions")
-        if lacking := [one for one in wanted if one not in self.student.shifts]:
-            what = {"words": "has no words of its own", "regions": "sees no regions"}[lacking[0]]
-            can = self.student.shifts[0]
-            raise UserError(f"`task.adversarial.modality`: '{self.student.name}' {what} to shift; set it to {can}")
-        self.weights["divergence"] = spec.weight
+        self.targeted = targeted(self.student, self.teachers, self.weights, self.settings.distil)
+        if self.settings.adversarial is not None:
+            check_shifts(self.student, self.settings.adversarial)
+            self.weights["divergence"] = self.settings.adversarial.weight
 
     def reads(self) -> tuple[Reads, ...]:
         """The texts."""
@@ -127,6 +99,14 @@ class FusionTask(Task):
         """What a head says of each pair, [B, outputs] or [B, options, outputs] -> [N, two classes or more]."""
         return logits
 
+    def choice_scores(self, logits: Tensor) -> Tensor:
+        """What a head says -> logits over the choices that a teacher has too, [B, N]."""
+        return logits
+
+    def right(self, reads: Reads, batch: Batch) -> Tensor | None:
+        """Which option is right, int64 [B], -1 = unknown; None where there are no options."""
+        return None
+
     def prepare(self, data: Mixture) -> None:
         """Put the head on where there is none that fits.
 
@@ -142,6 +122,8 @@ class FusionTask(Task):
         seed = int(torch.randint(SEEDS, (1,)))
         if self.student.config.heads.get(self.HEAD) != wanted:
             self.student.add_heads({self.HEAD: wanted}, seed)
+        if self.targeted is not None:
+            self.targeted.prepare(data)
 
     def fields(self, data: Mixture) -> dict[str, Field]:
         """Texts, what the student sees of pictures, and targets.
@@ -149,22 +131,28 @@ class FusionTask(Task):
         Raises:
             UserError: the data has no such texts or no regions, or their features don't fit the student.
         """
-        found: dict[str, Field] = {}
-        for reads in self.reads():
-            found[reads] = FusionTexts(self.student, reads, max_tokens=self.settings.max_tokens)
-        return found | picture_fields(self.student, data) | self.target_fields(data)
+        limit = self.settings.max_tokens
+        found: dict[str, Field] = {**picture_fields(self.student, data), **self.target_fields(data)}
+        texts = {reads: FusionTexts(self.student, reads, max_tokens=limit) for reads in self.reads()}
+        found |= {str(reads): one for reads, one in texts.items()}
+        return found if self.targeted is None else found | self.targeted.fields(data, texts)
 
     def trainable(self) -> Iterator[Trainable]:
         """The shares of the learning rate of the head and of an image tower are options."""
         scales = {f"student.heads.{self.HEAD}.": self.settings.head_lr, "student.clip.": self.settings.tower_lr}
-        for each in super().trainable():
-            scale = next((scale for name, scale in scales.items() if each.name.startswith(name)), each.lr_scale)
-            yield Trainable(each.name, each.parameter, scale, each.decay)
+        return scaled(super().trainable(), scales)
 
     def encode(self, batch: Batch) -> Features:
-        """`logits/READS` of each of the texts: [B, outputs] or [B, options, outputs]."""
+        """`logits/READS` of each of the texts, [B, outputs] or [B, options, outputs]; and what a teacher sees."""
         seen = self.student.see(batch)
-        return {f"logits/{reads}": self._logits(fusion_inputs(seen, reads), reads, batch) for reads in self.reads()}
+        found: Features = {}
+        for reads in self.reads():
+            inputs = fusion_inputs(seen, reads)
+            output = self.student(inputs)
+            found[f"logits/{reads}"] = self._answered(output, inputs, reads, batch)
+            if self.targeted is not None:
+                found |= self.targeted.features(reads, output, batch)
+        return found
 
     def gathers(self, name: str) -> bool:
         """Nothing: each sample's loss is its own."""
@@ -177,12 +165,22 @@ class FusionTask(Task):
         parts = [self._losses(reads, features[f"logits/{reads}"], seen) for reads in self.reads()]
         known = torch.stack([self.known(reads, batch) for reads in self.reads()]).to(parts[0]["task"].dtype)
         share = known / known.sum(dim=0).clamp_min(1)
-        return {term: (torch.stack([part[term] for part in parts]) * share).sum(dim=0) for term in parts[0]}
+        found = {term: (torch.stack([part[term] for part in parts]) * share).sum(dim=0) for term in parts[0]}
+        if self.targeted is None:
+            return found
+        taught = []
+        for reads in self.reads():
+            scores = self.choice_scores(features[f"logits/{reads}"])
+            taught.append(self.targeted.losses(reads, features, batch, scores, self.right(reads, batch)))
+        return found | {term: torch.stack([part[term] for part in taught]).mean(dim=0) for term in taught[0]}
 
     def sample_weights(self, features: Features, batch: Batch) -> dict[str, Tensor]:
-        """How many answers are known of each sample: the mean is over answers, not over samples."""
+        """How many answers are known of each sample: the mean is over answers, not over samples.
+
+        A teacher's terms are of every sample, labelled or not.
+        """
         known = torch.stack([self.known(reads, batch) for reads in self.reads()]).sum(dim=0).float()
-        return dict.fromkeys(self.weights, known)
+        return {term: known for term in self.weights if term in ("task", "divergence")}
 
     def _losses(self, reads: Reads, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`task` and perhaps `divergence`, [B] each."""
@@ -197,7 +195,7 @@ class FusionTask(Task):
         inputs = fusion_inputs(batch, reads)
         score = self._scored(inputs, reads, logits, batch)
         task, divergence = adversarial_losses(
-            score, loss, self._zeros(inputs), dict.fromkeys(("words", "regions"), spec.lr),
+            score, loss, nothing_shifted(self.student, inputs, spec), dict.fromkeys(("words", "regions"), spec.lr),
             steps=spec.steps, kl_weight=spec.weight, kl=self.DIVERGENCE, alternate=spec.modality == "alternate",
         )  # fmt: skip
         return {
@@ -215,25 +213,24 @@ class FusionTask(Task):
 
         return score
 
-    def _zeros(self, inputs: FusionInputs) -> dict[str, Tensor]:
-        """What VILLA shifts: the words' embeddings, and the regions' features before any layer."""
-        modality = self.settings.adversarial.modality
-        found = {}
-        if modality != "regions":
-            weight = self.student.embeddings.words.weight
-            found["words"] = weight.new_zeros(*inputs.ids.shape, weight.shape[1])
-        if modality != "words":
-            found["regions"] = torch.zeros_like(inputs.features)
-        return found
-
     def _logits(
         self, inputs: FusionInputs, reads: Reads, batch: Batch, shifts: dict[str, Tensor] | None = None
     ) -> Tensor:
         shifts = shifts or {}
         output = self.student(inputs, word_shift=shifts.get("words"), region_shift=shifts.get("regions"))
+        return self._answered(output, inputs, reads, batch)
+
+    def _answered(self, output: FusionOutput, inputs: FusionInputs, reads: Reads, batch: Batch) -> Tensor:
         found: Tensor = self.student.scores(self.HEAD, output, inputs)
         texts: Tensor = batch[f"{reads}/ids"]
         return found.unflatten(0, tuple(texts.shape[:2])) if texts.ndim == 3 else found
+
+
+def scaled(trainable: Iterable[Trainable], scales: Mapping[str, float]) -> Iterator[Trainable]:
+    """`trainable` with other shares of the learning rate, by the beginnings of names."""
+    for each in trainable:
+        scale = next((scale for name, scale in scales.items() if each.name.startswith(name)), each.lr_scale)
+        yield Trainable(each.name, each.parameter, scale, each.decay)
 
 
 def set_tower(student: Any, settings: Any) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field as Value
@@ -12,16 +12,21 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from clipdistill.data import Mixture
+from clipdistill.data.drawn_pictures import drawn_fields
 from clipdistill.data.fields import Field
 from clipdistill.data.fusion_fields import LAYOUTS
-from clipdistill.data.masked_fields import DrawnRegions, ExchangedTexts, MaskedTexts, TrueText, TrueTexts
+from clipdistill.data.masked_fields import ExchangedTexts, MaskedTexts, TrueTexts
+from clipdistill.data.question_texts import TrueText
 from clipdistill.errors import UserError
 from clipdistill.models.fusion import FusionInputs, FusionOutput, fusion_inputs
 from clipdistill.models.fusion.config import HeadName
 from clipdistill.objectives.optimal_transport import transport_distance
 from clipdistill.objectives.soft_labels import class_divergence
-from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
-from clipdistill.tasks.fusion import SEEDS, fit_features
+from clipdistill.tasks.base import Batch, Features, Task, TaskOptions, Trainable
+from clipdistill.tasks.fusion import SEEDS, scaled, set_tower
+from clipdistill.tasks.standardising import fit_features
+from clipdistill.tasks.targeted import TERMS as TAUGHT
+from clipdistill.tasks.targeted import Distillation, targeted
 
 HEADS: dict[str, HeadName] = {
     "words": "words", "regions": "region_features", "region_classes": "region_classes", "matching": "matching",
@@ -40,14 +45,22 @@ class FusionPretrainingOptions(TaskOptions):
     """Longer texts are cut; none = as many as the model has positions for."""
     masked: float = Value(0.15, gt=0, lt=1)
     """Share of words that are masked; one of each text at least."""
+    tower_lr: float = Value(1.0, ge=0)
+    """Learning rate of the image tower of a student that reads pictures, times `train.lr`; 0 = it is frozen."""
     whole_words: bool = False
     """Mask words and not their pieces, as VL-BERT does."""
     negatives: Literal["picture", "exchanged"] = "picture"
-    """What doesn't match: another sample's `picture`, as in UNITER; or the own one with words of the text `exchanged`
+    """What doesn't match: another sample's `picture`, as in UNITER (of a student that reads pictures another sample's
+    text: the same pairs, and a picture less to read); or the own one with words of the text `exchanged`
     (ours): words keep pointing to their regions, so each can be held against what it points to."""
     exchange: tuple[tuple[str, ...], ...] = ()
     """With `exchanged`: classes of words (or of "left of" and the like), each becoming another of its class; none = two
     words of a kind change places."""
+
+    distil: Distillation = Distillation()
+    """With a teacher: how its features are carried over (CLIP-TD's adaptive fine-tuning)."""
+    distil_alone: bool = False
+    """Let a teacher's terms train without any of pretraining: a control, which ruins the student."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -77,7 +90,17 @@ class FusionPretraining(Task):
 
     METHOD = "fusion_pretraining"
     KIND = "fusion"
-    TERMS = {"words": 2.0, "regions": 1.0, "region_classes": 0.0, "matching": 1.0, "alignment": 0.0, "exchanged": 0.0}
+    TERMS = {
+        "words": 2.0,
+        "regions": 1.0,
+        "region_classes": 0.0,
+        "matching": 1.0,
+        "alignment": 0.0,
+        "exchanged": 0.0,
+        **TAUGHT,
+    }
+    TEACHERS = (0, 1)
+    FEATURES = "questions"
     Options = FusionPretrainingOptions
 
     @classmethod
@@ -88,30 +111,58 @@ class FusionPretraining(Task):
             raise UserError("`task.weights.alignment`: it reads the pairs of `matching`; give that a weight too")
         return found
 
+    @classmethod
+    def stored_options(cls, options: Mapping[str, Any] | None) -> dict[str, Any]:
+        """How words are selected, and what the teacher reads of a question."""
+        found: dict[str, Any] = cls.check_options(options).distil.stored()
+        return found
+
     def build(self) -> None:
-        """A language model guesses words alone; UserError for terms that the student or the options don't have."""
+        """A language model guesses words alone, a model that reads pictures no classes; its tower trains or doesn't."""
         if "exchanged" in self.weights and self.settings.negatives != "exchanged":
             raise UserError("`task.weights.exchanged`: no words are exchanged; set `task.negatives` to exchanged")
+        set_tower(self.student, self.settings)
+        self.targeted = targeted(self.student, self.teachers, self.weights, self.settings.distil)
+        self._check_targeted()
+        if "region_classes" in self.weights and self.student.sees == "pixels":
+            raise UserError(
+                f"`task.weights.region_classes`: '{self.student.name}' reads pictures, and cells of its grid have no "
+                "classes; leave it out"
+            )
         for term in self.weights:
             if term != "words" and self.student.sees == "nothing":
                 raise UserError(
                     f"`task.weights.{term}`: '{self.student.name}' sees no picture; set `task.weights` to {{words: 1}}"
                 )
         config = self.student.config
-        said = {number for _, number in LAYOUTS[config.architecture][self.settings.reads]}
-        objects = {"uniter": {1}, "vl_bert": {2}}.get(config.architecture, set())
-        self._unused = sorted(set(range(config.types)) - said - objects)
+        said = {number for _, number in LAYOUTS.get(config.architecture, {}).get(self.settings.reads, ())}
+        objects = {2} if config.architecture == "vl_bert" else {1}
+        self._unused = sorted(set(range(getattr(config, "types", 0))) - said - objects)
+
+    def _check_targeted(self) -> None:
+        if self.targeted is None:
+            return
+        own = [term for term in self.weights if term not in TAUGHT]
+        if not own and not self.settings.distil_alone:
+            raise UserError(
+                "`task.weights`: distillation without any term of pretraining ruins a student; give words, regions or "
+                "matching a weight, or set `task.distil_alone` if that is the control you want"
+            )
+        if self.settings.reads == "caption" or "choices" in self.weights or self.settings.distil.confidence is not None:
+            raise UserError(
+                "`task`: pretraining makes no choices and a teacher's captions aren't stored; distil `vision`, "
+                "`language` or `selected` of answers, rationales, questions or hypotheses, without `confidence`"
+            )
 
     def prepare(self, data: Mixture) -> None:
         """Put the heads on that are missing, or don't fit."""
         fit_features(self.student, data)
         for term in (term for term in self.weights if term in HEADS):
             name = HEADS[term]
-            outputs = (
-                2 if term in ("matching", "exchanged") else 0
-            )  # 0 = as many as the student's words or feature's channels
+            # 0 = as many as the student has words, or a region's feature channels.
+            outputs = 2 if term in ("matching", "exchanged") else 0
             if term == "region_classes":
-                outputs = data.regions.class_outputs
+                outputs = getattr(data.regions, "class_outputs", 0)
             seed = int(torch.randint(SEEDS, (1,)))
             there = self.student.config.heads.get(name)
             if there is None or outputs and there != outputs:
@@ -124,23 +175,28 @@ class FusionPretraining(Task):
         found: dict[str, Field] = {}
         if "words" in self.weights:
             found["masked"] = MaskedTexts(self.student, reads, "masked", limit, options.whole_words, options.masked)
-        if self.student.sees == "nothing":
-            return found
         pairs = {"matching", "exchanged"} & set(self.weights)
         pictures = bool(pairs) and options.negatives == "picture"
         classes = "region_classes" in self.weights
-        found["regions"] = DrawnRegions(data, self.student.region_width, pictures, classes)
-        if pictures or {"regions", "region_classes"} & set(self.weights):
+        found |= drawn_fields(self.student, data, reads, others=pictures, classes=classes, max_tokens=limit)
+        if pictures or self.targeted is not None or {"regions", "region_classes"} & set(self.weights):
             found["plain"] = TrueTexts(self.student, reads, "plain", limit)
+        if self.targeted is not None:
+            found |= self.targeted.fields(data, {reads: found["plain"]}, right=True)  # type: ignore[dict-item]
         if pairs and not pictures:
             found["matched"] = ExchangedTexts(self.student, reads, "matched", limit, options.exchange)
         return found
 
+    def trainable(self) -> Iterator[Trainable]:
+        """An image tower's share of the learning rate is an option."""
+        return scaled(super().trainable(), {"student.clip.": self.settings.tower_lr})
+
     @torch.no_grad()
     def after_step(self) -> None:
         """Token types that no text here has follow type 0, from which UNITER's authors start those of VCR."""
-        types = self.student.embeddings.types.weight
-        types[self._unused] = types[0].clone()
+        if self._unused:
+            types = self.student.embeddings.types.weight
+            types[self._unused] = types[0].clone()
 
     def gathers(self, name: str) -> bool:
         """Nothing: each sample's loss is its own."""
@@ -149,12 +205,15 @@ class FusionPretraining(Task):
     def encode(self, batch: Batch) -> Features:
         """The losses themselves, [B] each: they take the scores of what is masked alone."""
         found: Features = {}
+        seen = self.student.see(batch)
         if "words" in self.weights:
-            found["words"] = self._words(batch)
+            found["words"] = self._words(seen)
         if {"regions", "region_classes"} & set(self.weights):
-            found |= self._regions(batch)
+            found |= self._regions(seen)
         if {"matching", "exchanged"} & set(self.weights):
-            found |= self._matching(batch)
+            found |= self._matching(seen)
+        if self.targeted is not None:
+            found |= self._taught(seen)
         return {term: found[term] for term in self.weights}
 
     def forward_once(self, batch: Batch) -> None:
@@ -179,6 +238,13 @@ class FusionPretraining(Task):
             found["exchanged"] = (batch["matched/exchanged"] >= 0).sum(dim=1) * batch["can_differ"].float()
         return found
 
+    def _taught(self, batch: Batch) -> Features:
+        """The teacher's terms, on texts and pictures as they are."""
+        assert self.targeted is not None
+        reads = self.settings.reads
+        features = self.targeted.features(reads, self.student(fusion_inputs(batch, "plain")), batch)
+        return self.targeted.losses(reads, features, batch, None)
+
     def _words(self, batch: Batch) -> Tensor:
         inputs, wanted = fusion_inputs(batch, "masked"), batch["masked/wanted"]
         scores = self.student.scores("words", self.student(inputs), inputs, wanted >= 0)
@@ -191,7 +257,7 @@ class FusionPretraining(Task):
         found: Features = {}
         if "regions" in self.weights:
             guessed = self.student.scores("region_features", output, inputs, where)
-            found["regions"] = mean_of_each((guessed - batch["regions"][hidden]).square().mean(dim=1), hidden)
+            found["regions"] = mean_of_each((guessed - batch["regions"][hidden].detach()).square().mean(dim=1), hidden)
         if "region_classes" in self.weights:
             scores = self.student.scores("region_classes", output, inputs, where)
             found["region_classes"] = mean_of_each(class_divergence(scores, batch["region_classes"][hidden]), hidden)

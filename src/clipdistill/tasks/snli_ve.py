@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field, Label
-from clipdistill.data.fusion_fields import Reads
+from clipdistill.data.question_texts import Reads
 from clipdistill.data.sample import Sample
 from clipdistill.data.sources.snli_ve import CLASSES
 from clipdistill.errors import UserError

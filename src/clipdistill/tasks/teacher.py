@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -119,6 +120,42 @@ class StoredTeacher:
         text = self.store.text(rows.numpy(), captions)
         device = batch["sample"].device
         return {"image": _tensor(image, device), "text": _tensor(text, device)}
+
+
+class StoredQuestions:
+    """A store of what a CLIP said of questions (CLIP-TD). Fields look its rows up; it never runs, so it has no targets.
+
+    Args:
+        store: `stores.QuestionTargets`, already checked, or `DryQuestions`.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+        self.name: str = store.meta["teacher"]
+        self.embed_dim, self.logit_scale = int(store.width), float(store.logit_scale)
+
+    def rows(self, ids: Sequence[str]) -> np.ndarray:
+        """The store's row of each sample, int64.
+
+        Raises:
+            UserError: it lacks samples that the training would ask for.
+        """
+        found: np.ndarray = self.store.rows(ids)
+        if (found < 0).any():
+            first = ids[int(np.argmax(found < 0))]
+            raise UserError(
+                f"{self.store.path}: {int((found < 0).sum())} of {len(found)} samples are not in this store (first: "
+                f"{first}); give another folder"
+            )
+        return found
+
+    def fields(self) -> dict[str, Field]:
+        """None: the task asks for them, text by text."""
+        return {}
+
+    def targets(self, batch: Batch) -> Features:
+        """None: batches hold them."""
+        return {}
 
 
 class DryTeacher:

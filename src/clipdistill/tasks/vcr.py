@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field
-from clipdistill.data.fusion_fields import Reads
 from clipdistill.data.question_fields import ChoiceLabel
+from clipdistill.data.question_texts import Reads
 from clipdistill.data.sample import Sample
 from clipdistill.tasks.base import Batch
 from clipdistill.tasks.fusion import FusionOptions, FusionTask
@@ -62,6 +62,16 @@ class VCR(FusionTask):
         """Whether any label that is wanted is there."""
         return any(sample.fields.get(LABELS[reads]) is not None for reads in self.reads())
 
+    def right(self, reads: Reads, batch: Batch) -> Tensor | None:
+        """The label."""
+        label: Tensor = batch[LABELS[reads]]
+        return label
+
+    def choice_scores(self, logits: Tensor) -> Tensor:
+        """[B, 4, 1 or 2] -> what options are ranked by, [B, 4]."""
+        scores: Tensor = self.student.option_scores(logits.flatten(0, 1))
+        return scores.view(logits.shape[:2])
+
     def known(self, reads: Reads, batch: Batch) -> Tensor:
         """Labels are -1 where they aren't known."""
         label: Tensor = batch[LABELS[reads]]
@@ -70,8 +80,7 @@ class VCR(FusionTask):
     def arranged(self, logits: Tensor) -> Tensor:
         """[B, 4, 1 or 2] -> wrong and right of each option, [B * 4, 2]; or with `cross_entropy` [B, 4]."""
         if self.settings.loss == "cross_entropy":
-            scores: Tensor = self.student.option_scores(logits.flatten(0, 1))
-            return scores.view(logits.shape[:2])
+            return self.choice_scores(logits)
         pairs = logits.flatten(0, 1)
         return pairs if pairs.shape[1] == 2 else torch.cat([torch.zeros_like(pairs), pairs], dim=1)
 

@@ -7,8 +7,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field
-from clipdistill.data.fusion_fields import Reads
 from clipdistill.data.question_fields import AnswerTarget, answer_vocabulary
+from clipdistill.data.question_texts import Reads
 from clipdistill.data.sample import Sample
 from clipdistill.tasks.base import Batch
 from clipdistill.tasks.fusion import FusionTask

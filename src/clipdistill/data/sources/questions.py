@@ -6,6 +6,7 @@ A question is a sample, so a picture has many, and a data set has hundreds of th
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from clipdistill.data.low_shot import chosen_rows
+from clipdistill.data.low_shot import LowShot, chosen_rows
 from clipdistill.data.sample import ImageRef, Sample
 from clipdistill.data.sources.base import IMAGE_SUFFIXES, existing
 from clipdistill.errors import UserError
@@ -55,6 +56,16 @@ class QuestionSource:
         self.pictures = None if pictures is None else [pictures[row] for row in self._rows]
         self.strata = None if strata is None else [strata[row] for row in self._rows]
         self.strata_names = strata_names
+
+    def part(self, drawn: LowShot, rest: bool = False) -> QuestionSource:
+        """The same source with what was drawn of it, or with `rest` what wasn't; UserError as for `chosen_rows`."""
+        rows = chosen_rows(self.ids, drawn, rest)
+        found = copy.copy(self)
+        found._rows = self._rows[rows]
+        found.ids = [self.ids[row] for row in rows]
+        found.pictures = None if self.pictures is None else [self.pictures[row] for row in rows]
+        found.strata = None if self.strata is None else [self.strata[row] for row in rows]
+        return found
 
     def make(self, row: int) -> Sample:
         """The sample of a record, with its labels."""

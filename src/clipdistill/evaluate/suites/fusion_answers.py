@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from clipdistill.data.fields import Field
-from clipdistill.data.fusion_fields import OPTIONS, FusionTexts, Reads, picture_fields
+from clipdistill.data.fusion_fields import FusionTexts, picture_fields
 from clipdistill.data.loader import evaluation_batches
 from clipdistill.data.mixture import Mixture
+from clipdistill.data.question_texts import OPTIONS, Reads
 from clipdistill.errors import UserError
 from clipdistill.evaluate.embed import inference
 from clipdistill.evaluate.suites.base import Job

@@ -100,8 +100,11 @@ def _vcr_texts(fields: Any, match: str) -> list[str]:
     return [*asked, *(f"{one} {rationale}" for one in asked for rationale in rationales)]
 
 
-def match_snli_ve(job: Job, source: Any, squash: bool, seed: int, restarts: int) -> Answered:
+def match_snli_ve(job: Job, source: Any, squash: bool, seed: int, restarts: int, fit: Any = None) -> Answered:
     """SNLI-VE by k-means (k = 3) on the cosines of pictures and hypotheses; no label is looked at.
+
+    Args:
+        fit: the source whose pairs the clusters are found of; None = `source` itself.
 
     Returns:
         `classes` [n, 3], 1 at the class of a pair's cluster; the notes hold the clusters' means.
@@ -109,22 +112,29 @@ def match_snli_ve(job: Job, source: Any, squash: bool, seed: int, restarts: int)
     Raises:
         UserError: fewer than three different similarities.
     """
+    pictures, similarities = _similarities(job, source, squash)
+    fitted = None if fit is None else _similarities(job, fit, squash)[1]
+    try:
+        classes, means = classes_of_similarities(similarities, source.classes, seed=seed, restarts=restarts, fit=fitted)
+    except ValueError as error:
+        raise UserError(f"snli_ve: the similarities don't make three clusters: {error}") from error
+    notes = {"clusters": means, "seed": seed, "restarts": restarts, "crop": "resize" if squash else "centre"}
+    notes |= {} if fit is None else {"clusters_of": fit.name}
+    shares = torch.nn.functional.one_hot(classes, len(source.classes)).float().numpy()
+    return Answered(pictures.rows, {"classes": shares}, pictures.bad, notes)
+
+
+def _similarities(job: Job, source: Any, squash: bool) -> tuple[Pictures, Tensor]:
+    """Cosines of pictures and hypotheses, of the pairs whose picture could be read."""
     pictures = pictures_of(job, source, squash)
-    rows = pictures.rows
-    found = [torch.zeros(0)]
+    rows, found = pictures.rows, [torch.zeros(0)]
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK]
         texts = [str(source[row].fields["hypothesis"]) for row in part]
         vectors = normalize(embed_texts(job.model, texts, device=job.device), dim=1)
         found.append((pictures.features[pictures.place[part]] * vectors).sum(1))
         _tell(job, min(start + CHUNK, len(rows)), len(rows))
-    try:
-        classes, means = classes_of_similarities(torch.cat(found), source.classes, seed=seed, restarts=restarts)
-    except ValueError as error:
-        raise UserError(f"snli_ve: the similarities don't make three clusters: {error}") from error
-    notes = {"clusters": means, "seed": seed, "restarts": restarts, "crop": "resize" if squash else "centre"}
-    shares = torch.nn.functional.one_hot(classes, len(source.classes)).float().numpy()
-    return Answered(rows, {"classes": shares}, pictures.bad, notes)
+    return pictures, torch.cat(found)
 
 
 def match_vqa(job: Job, source: Any, template: str, squash: bool, keep: bool) -> Answered:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from clipdistill.data.sources.guess import guess_format, parse_shorthand
 from clipdistill.errors import UserError
 from clipdistill.evaluate.predictions import Predictions, mean_of, read_predictions, write_predictions
+from clipdistill.evaluate.results import Result
 from clipdistill.evaluate.sources import left_out, open_sources
-from clipdistill.evaluate.suites.base import Data, Job, SuiteOptions
+from clipdistill.evaluate.suites.base import Data, Job, Suite, SuiteOptions
 from clipdistill.files import require_writable
 
 SPLITS = {"vcr": "val", "snli_ve": "dev", "vqa_v2": "val", "easy_vqa": "test"}
@@ -45,6 +47,17 @@ there; none = a folder in the run"""
         return {"predictions": self.predictions}
 
 
+class SubmissionOptions(QuestionOptions):
+    """Options of a suite whose benchmark has a leaderboard."""
+
+    submission: Path | None = None
+    """write the leaderboard's file: VCR's CSV of 21 columns, or VQA's JSON"""
+
+    def outputs(self) -> dict[str, Path | None]:
+        """With the submission."""
+        return {**super().outputs(), "submission": self.submission}
+
+
 @dataclass(frozen=True)
 class Answered:
     """What a model answered.
@@ -59,6 +72,35 @@ class Answered:
     arrays: dict[str, np.ndarray]
     bad: list[dict[str, str]] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
+
+
+OptionsT = TypeVar("OptionsT", bound=QuestionOptions)
+
+
+class QuestionSuite(Suite[OptionsT, dict[str, Any]]):
+    """Questions of one or several sources by name; a result for each."""
+
+    def region_sources(
+        self, opened: dict[str, Any], options: OptionsT, kind: str
+    ) -> Mapping[str, tuple[Any, Path | None]]:
+        """All of them, for a fusion model."""
+        return {name: (source, options.regions) for name, source in opened.items()} if kind == "fusion" else {}
+
+    def run(self, job: Job, opened: dict[str, Any], options: OptionsT) -> list[Result]:
+        """One result a source."""
+        return [self.measure(job, name, opened, options) for name in opened]
+
+    @abstractmethod
+    def measure(self, job: Job, name: str, opened: dict[str, Any], options: OptionsT) -> Result:
+        """Answer the questions of the source of that name, write what the options ask for, and measure."""
+
+    def require_labels(
+        self, sources: Mapping[str, Any], options: OptionsT, has: Callable[[Any], bool], what: str
+    ) -> None:
+        """Raise a UserError for a source with nothing to measure by, unless an output is asked for: it needs none."""
+        for name, source in sources.items():
+            if not has(source) and not any(options.outputs().values()):
+                raise UserError(f"{self.NAME}: {name} has no {what} to measure by; set `submission: FILE` to answer it")
 
 
 def open_questions(data: Data, suite: str, formats: tuple[str, ...], options: QuestionOptions) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,15 +13,25 @@ from clipdistill.errors import UserError
 from clipdistill.evaluate.entailment import best_mapping, confusion, entailment_accuracies
 from clipdistill.evaluate.results import Result
 from clipdistill.evaluate.sources import labels_of
-from clipdistill.evaluate.suites.base import Data, Job, Suite
+from clipdistill.evaluate.suites.base import Data, Job
 from clipdistill.evaluate.suites.fusion_answers import classify_pairs, without_head
 from clipdistill.evaluate.suites.matching import match_snli_ve
-from clipdistill.evaluate.suites.questions import Answered, QuestionOptions, finished, missing, open_questions
+from clipdistill.evaluate.suites.questions import (
+    Answered,
+    QuestionOptions,
+    QuestionSuite,
+    finished,
+    missing,
+    open_questions,
+)
 
 
 class SnliVeOptions(QuestionOptions):
     """Options of the suite `snli_ve`."""
 
+    fit: dict[str, Any] | str | None = None
+    """of a dual encoder: other data whose pairs the clusters are found of, as `data` is given; no label is looked at. \
+CLIP-TD finds them of the validation set. None = of what is measured"""
     restarts: int = Field(10, ge=1)
     """of a dual encoder: starts of k-means, of which the tightest clustering is kept"""
     seed: int = 0
@@ -31,52 +40,56 @@ class SnliVeOptions(QuestionOptions):
     """of a dual encoder: as for vcr"""
 
 
-def _by_clusters(job: Job, source: Any, options: SnliVeOptions) -> Answered:
-    return match_snli_ve(job, source, options.crop == "resize", options.seed, options.restarts)
+class Opened(dict[str, Any]):
+    """Sources by name, and the one that clusters are found of."""
+
+    fit: Any = None
 
 
-ANSWERERS: dict[str, Callable[[Job, Any, SnliVeOptions], Answered]] = {
+def _by_clusters(job: Job, source: Any, options: SnliVeOptions, fit: Any) -> Answered:
+    return match_snli_ve(job, source, options.crop == "resize", options.seed, options.restarts, fit)
+
+
+ANSWERERS: dict[str, Callable[[Job, Any, SnliVeOptions, Any], Answered]] = {
     "dual_encoder": _by_clusters,
-    "fusion": lambda job, source, options: classify_pairs(job, source, options.regions),
+    "fusion": lambda job, source, options, _fit: classify_pairs(job, source, options.regions),
 }
 """Kind of model -> what gives `classes`, [n, 3] in the order of the source's classes."""
 
 
-class SnliVe(Suite[SnliVeOptions, dict[str, Any]]):
+class SnliVe(QuestionSuite[SnliVeOptions]):
     """Visual entailment: accuracy over all pairs and by class."""
 
     NAME = "snli_ve"
     KINDS = tuple(ANSWERERS)
     READ_BY: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("restarts", "seed", "crop"), "dual_encoder"),
+        **dict.fromkeys(("fit", "restarts", "seed", "crop"), "dual_encoder"),
         "regions": "fusion",
     }
     Options = SnliVeOptions
 
-    def open(self, data: Data, options: SnliVeOptions) -> dict[str, Any]:
+    def open(self, data: Data, options: SnliVeOptions) -> Opened:
         """Pairs of a picture and a hypothesis, with their classes."""
-        sources = open_questions(data, self.NAME, ("snli_ve",), options)
+        sources = Opened(open_questions(data, self.NAME, ("snli_ve",), options))
         for name, source in sources.items():
             if source[0].label is None:
                 raise UserError(f"snli_ve: {name} has no labels to measure by; remove its `unlabelled`")
+        if options.fit is not None:
+            try:
+                (sources.fit,) = open_questions(options.fit, self.NAME, ("snli_ve",), QuestionOptions()).values()
+            except (UserError, ValueError) as error:
+                why = error if isinstance(error, UserError) else "more than one source; name one"
+                raise UserError(f"fit: {why}") from error
         return sources
 
     def unfit(self, model: Any, opened: dict[str, Any]) -> str | None:
         """A fusion model without the head."""
         return without_head(model, "snli_ve", len(CLASSES))
 
-    def region_sources(
-        self, opened: dict[str, Any], options: SnliVeOptions, kind: str
-    ) -> Mapping[str, tuple[Any, Path | None]]:
-        """All of them, for a fusion model."""
-        return {name: (source, options.regions) for name, source in opened.items()} if kind == "fusion" else {}
-
-    def run(self, job: Job, opened: dict[str, Any], options: SnliVeOptions) -> list[Result]:
-        """One result a source."""
-        return [self._one(job, name, source, options) for name, source in opened.items()]
-
-    def _one(self, job: Job, name: str, source: Any, options: SnliVeOptions) -> Result:
-        answered = ANSWERERS[job.model.KIND](job, source, options)
+    def measure(self, job: Job, name: str, opened: dict[str, Any], options: SnliVeOptions) -> Result:
+        """See `QuestionSuite`."""
+        source = opened[name]
+        answered = ANSWERERS[job.model.KIND](job, source, options, getattr(opened, "fit", None))
         shares = torch.from_numpy(finished(job, source, answered, options, source.classes).arrays["classes"])
         label = labels_of(source, torch.tensor(answered.rows, dtype=torch.int64), name)
         predicted = shares.argmax(1)

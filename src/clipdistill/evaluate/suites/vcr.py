@@ -8,16 +8,16 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from clipdistill.errors import UserError
 from clipdistill.evaluate.predictions import read_predictions, with_arrays_of
 from clipdistill.evaluate.results import Result
 from clipdistill.evaluate.submissions import write_vcr_submission
-from clipdistill.evaluate.suites.base import Data, Job, Suite
+from clipdistill.evaluate.suites.base import Data, Job
 from clipdistill.evaluate.suites.fusion_answers import answer_vcr, without_head
 from clipdistill.evaluate.suites.matching import labels_or_none, match_vcr
 from clipdistill.evaluate.suites.questions import (
     Answered,
-    QuestionOptions,
+    QuestionSuite,
+    SubmissionOptions,
     finished,
     missing,
     open_questions,
@@ -26,7 +26,7 @@ from clipdistill.evaluate.suites.questions import (
 from clipdistill.evaluate.vcr_accuracy import VcrScores, vcr_accuracies
 
 
-class VcrOptions(QuestionOptions):
+class VcrOptions(SubmissionOptions):
     """Options of the suite `vcr`."""
 
     match: Literal["ia", "iqa"] = "ia"
@@ -37,12 +37,6 @@ whole picture, squeezed"""
     rationales: Path | None = None
     """a file of `predictions` of another model, whose rationales are measured with this one's answers: VL-BERT has a \
 model for each"""
-    submission: Path | None = None
-    """write the leaderboard's file: VCR's CSV of 21 columns"""
-
-    def outputs(self) -> dict[str, Path | None]:
-        """With the submission."""
-        return {**super().outputs(), "submission": self.submission}
 
 
 def _by_matching(job: Job, source: Any, options: VcrOptions, every: bool) -> Answered:  # noqa: ARG001 - all come at once
@@ -56,7 +50,7 @@ ANSWERERS: dict[str, Callable[[Job, Any, VcrOptions, bool], Answered]] = {
 """Kind of model -> what scores answers, and rationales given the right answer (or, the last argument, every answer)."""
 
 
-class Vcr(Suite[VcrOptions, dict[str, Any]]):
+class Vcr(QuestionSuite[VcrOptions]):
     """Visual Commonsense Reasoning: the right answer, the right rationale, both; also by type of question."""
 
     NAME = "vcr"
@@ -69,26 +63,16 @@ class Vcr(Suite[VcrOptions, dict[str, Any]]):
         sources = open_questions(data, self.NAME, ("vcr",), options)
         if options.rationales is not None:
             read_predictions(options.rationales, "rationales")
-        for name, source in sources.items():
-            if not _labelled(source) and not any(options.outputs().values()):
-                raise UserError(f"vcr: {name} has no labels to measure by; set `submission: FILE` to answer it")
+        self.require_labels(sources, options, _labelled, "labels")
         return sources
 
     def unfit(self, model: Any, opened: dict[str, Any]) -> str | None:
         """A fusion model without the head."""
         return without_head(model, "vcr")
 
-    def region_sources(
-        self, opened: dict[str, Any], options: VcrOptions, kind: str
-    ) -> Mapping[str, tuple[Any, Path | None]]:
-        """All of them, for a fusion model."""
-        return {name: (source, options.regions) for name, source in opened.items()} if kind == "fusion" else {}
-
-    def run(self, job: Job, opened: dict[str, Any], options: VcrOptions) -> list[Result]:
-        """One result a source."""
-        return [self._one(job, name, source, options) for name, source in opened.items()]
-
-    def _one(self, job: Job, name: str, source: Any, options: VcrOptions) -> Result:
+    def measure(self, job: Job, name: str, opened: dict[str, Any], options: VcrOptions) -> Result:
+        """See `QuestionSuite`."""
+        source = opened[name]
         labelled = _labelled(source)
         every = not labelled or bool(options.ensemble) or any(options.outputs().values())
         answered = ANSWERERS[job.model.KIND](job, source, options, every)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
@@ -11,12 +10,13 @@ from pydantic import field_validator
 from clipdistill.errors import UserError
 from clipdistill.evaluate.results import Result
 from clipdistill.evaluate.submissions import write_vqa_submission
-from clipdistill.evaluate.suites.base import Data, Job, Suite
+from clipdistill.evaluate.suites.base import Data, Job
 from clipdistill.evaluate.suites.fusion_answers import answer_vqa, without_head
 from clipdistill.evaluate.suites.matching import match_vqa
 from clipdistill.evaluate.suites.questions import (
     Answered,
-    QuestionOptions,
+    QuestionSuite,
+    SubmissionOptions,
     finished,
     missing,
     open_questions,
@@ -28,7 +28,7 @@ TEMPLATE = "question: {question} answer: {answer}"
 """Of CLIP-ViL (Shen et al. 2021), section 3; CLIP-TD doesn't say how it would ask."""
 
 
-class VqaOptions(QuestionOptions):
+class VqaOptions(SubmissionOptions):
     """Options of the suite `vqa`."""
 
     template: str = TEMPLATE
@@ -38,8 +38,6 @@ answers are embedded once"""
     """of a dual encoder: as for vcr"""
     always_normalise: bool = False
     """process answers that all ten people agree on too, as lmms-eval does; the official scorer compares them raw"""
-    submission: Path | None = None
-    """write the challenge's JSON"""
 
     @field_validator("template")
     @classmethod
@@ -47,10 +45,6 @@ answers are embedded once"""
         if "{answer}" not in value:
             raise ValueError(f"'{value}' has no {{answer}} in it")
         return value
-
-    def outputs(self) -> dict[str, Path | None]:
-        """With the submission."""
-        return {**super().outputs(), "submission": self.submission}
 
 
 def _by_prompts(job: Job, source: Any, options: VqaOptions, keep: bool) -> Answered:
@@ -64,7 +58,7 @@ ANSWERERS: dict[str, Callable[[Job, Any, VqaOptions, bool], Answered]] = {
 """Kind of model -> what gives `best`, [n] numbers of answers, and where all are to be kept `answers`, [n, A]."""
 
 
-class Vqa(Suite[VqaOptions, dict[str, Any]]):
+class Vqa(QuestionSuite[VqaOptions]):
     """Visual question answering: the official score, also by type of answer and of question."""
 
     NAME = "vqa"
@@ -78,8 +72,7 @@ class Vqa(Suite[VqaOptions, dict[str, Any]]):
         for name, source in sources.items():
             if not source.answers:
                 raise UserError(f"vqa: {name} has no vocabulary of answers; set `answers` of the data to a file")
-            if "answers" not in source[0].fields and not any(options.outputs().values()):
-                raise UserError(f"vqa: {name} has no answers to measure by; set `submission: FILE` to answer it")
+        self.require_labels(sources, options, lambda source: "answers" in source[0].fields, "answers")
         return sources
 
     def unfit(self, model: Any, opened: dict[str, Any]) -> str | None:
@@ -87,17 +80,9 @@ class Vqa(Suite[VqaOptions, dict[str, Any]]):
         found = (without_head(model, "vqa", len(source.answers)) for source in opened.values())
         return next((why for why in found if why), None)
 
-    def region_sources(
-        self, opened: dict[str, Any], options: VqaOptions, kind: str
-    ) -> Mapping[str, tuple[Any, Path | None]]:
-        """All of them, for a fusion model."""
-        return {name: (source, options.regions) for name, source in opened.items()} if kind == "fusion" else {}
-
-    def run(self, job: Job, opened: dict[str, Any], options: VqaOptions) -> list[Result]:
-        """One result a source."""
-        return [self._one(job, name, source, options) for name, source in opened.items()]
-
-    def _one(self, job: Job, name: str, source: Any, options: VqaOptions) -> Result:
+    def measure(self, job: Job, name: str, opened: dict[str, Any], options: VqaOptions) -> Result:
+        """See `QuestionSuite`."""
+        source = opened[name]
         keep = options.predictions is not None or bool(options.ensemble)
         answered = ANSWERERS[job.model.KIND](job, source, options, keep)
         best = answered.arrays.pop("best")

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipdistill.errors import UserError, nearest
+from clipdistill.errors import UserError
 from clipdistill.models.dual_encoder import DualEncoder
 from clipdistill.models.fusion.base import Sees
-from clipdistill.models.fusion.config import CLIP_VIL, Attention, FusionConfig, fusion_config
+from clipdistill.models.fusion.config import Attention, FusionConfig, fusion_config
 from clipdistill.models.fusion.creating import open_tokenizer
 from clipdistill.models.fusion.grid import grid_boxes, grid_regions
 from clipdistill.models.fusion.model import FusionModel
@@ -114,18 +114,16 @@ def create_clip_vil(
     """Put a fusion model with new weights on a CLIP's image tower, in evaluation mode.
 
     Args:
-        config: a name of `CLIP_VIL`, or the fields of FusionConfig. seed, tokenizer, changes: see `create_fusion`.
+        config: a name of `CLIP_VIL`, a .json file with the fields of FusionConfig, or the fields.
+        seed, tokenizer, changes: see `create_fusion`.
 
     Raises:
-        UserError: no such name or field, or a tower without a square grid.
+        UserError: no such name or field, one of another architecture, or a tower without a square grid.
     """
-    if isinstance(config, str) and config not in CLIP_VIL:
-        raise UserError(
-            f"fusion model '{config}': no such name.{nearest(config, CLIP_VIL)} Names: {', '.join(CLIP_VIL)}"
-        )
-    fields = CLIP_VIL[config] if isinstance(config, str) else config
-    sizes = fusion_config({**fields, "region_width": grid_facts(clip)[1]}, **changes)
-    name = f"{config if isinstance(config, str) else 'clip-vil'}:{clip.name}"
+    sizes = fusion_config(config, **{"region_width": grid_facts(clip)[1], **changes})
+    if sizes.architecture != "clip_vil":
+        raise UserError(f"fusion model '{config}': is of {sizes.architecture}, which stands on no CLIP; name it alone")
+    name = f"{Path(config).stem if isinstance(config, str) else 'clip-vil'}:{clip.name}"
     words = open_tokenizer(sizes, tokenizer if isinstance(tokenizer, Path) else None) if tokenizer else None
     with torch.random.fork_rng(devices=[]) if seed is not None else nullcontext():
         if seed is not None:

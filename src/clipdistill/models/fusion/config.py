@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -131,34 +132,42 @@ CLIP_VIL: dict[str, dict[str, Any]] = {
     "petri-clip-vil": {**_PETRI, "architecture": "clip_vil", "types": 4, "tags": True, "visual_scale": 0.08},
 }
 """Those that stand on a CLIP's image tower: a recipe writes `clip-vil-base:MODEL`, MODEL being any name of a CLIP."""
+ALL: Mapping[str, dict[str, Any]] = ChainMap(NAMED, CLIP_VIL)
 
 
-def is_config(name: str) -> bool:
-    """Whether a name stands for a configuration: one of `NAMED`, or a JSON file with the fields of one."""
-    if name in NAMED:
-        return True
+def architecture_of(name: str) -> str | None:
+    """The architecture of a configuration, one of `NAMED` or `CLIP_VIL` or a JSON file; None when it is none."""
+    if name in ALL:
+        return str(ALL[name]["architecture"])
     try:
         found = json.loads(Path(name).read_text(encoding="utf-8")) if name.endswith(".json") else None
     except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and found.get("architecture") in get_args(Architecture)
+        return None
+    if not isinstance(found, dict) or found.get("architecture") not in get_args(Architecture):
+        return None
+    return str(found["architecture"])
+
+
+def is_config(name: str) -> bool:
+    """Whether a name stands for a configuration that is a model by itself, and not on a CLIP."""
+    return architecture_of(name) not in (None, "clip_vil")
 
 
 def fusion_config(config: str | Mapping[str, Any] | FusionConfig, **changes: Any) -> FusionConfig:
-    """The configuration of a name (`NAMED`), of a JSON file with its fields, or of the fields, with changes.
+    """The configuration of a name (`NAMED`, `CLIP_VIL`), of a JSON file, or of its fields, with changes.
 
     Raises:
         UserError: no such name or field, or sizes that don't fit one another.
     """
-    if isinstance(config, str) and not is_config(config):
+    if isinstance(config, str) and architecture_of(config) is None:
         raise UserError(
-            f"fusion model '{config}': no such name.{nearest(config, NAMED)} Names: {', '.join(NAMED)}; or a .json "
+            f"fusion model '{config}': no such name.{nearest(config, ALL)} Names: {', '.join(ALL)}; or a .json "
             "file with the fields of one"
         )
     if isinstance(config, FusionConfig):
         fields: Mapping[str, Any] = config.model_dump()
     elif isinstance(config, str):
-        fields = NAMED[config] if config in NAMED else json.loads(Path(config).read_text(encoding="utf-8"))
+        fields = ALL[config] if config in ALL else json.loads(Path(config).read_text(encoding="utf-8"))
     else:
         fields = config
     try:

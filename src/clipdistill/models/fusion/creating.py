@@ -39,6 +39,8 @@ def create_fusion(
         UserError: no such name or field, sizes that don't fit, or a tokenizer that isn't on this machine.
     """
     sizes = fusion_config(config, **changes)
+    if sizes.architecture == "clip_vil":
+        raise UserError("fusion model: a CLIP-ViL stands on a CLIP; name it too, such as clip-vil-base:ViT-B-32:openai")
     name = Path(config).stem if isinstance(config, str) else sizes.architecture
     words = open_tokenizer(sizes, tokenizer if isinstance(tokenizer, Path) else None) if tokenizer else None
     with torch.random.fork_rng(devices=[]) if seed is not None else nullcontext():

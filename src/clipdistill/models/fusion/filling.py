@@ -74,7 +74,7 @@ def fill_from_bert(model: FusionModel, found: Released, where: str = "checkpoint
     positions = "embeddings.positions.weight"
     state[positions] = state[positions][: len(wanted[positions])]
     state = {key: _widened(key, value, wanted[key]) for key, value in state.items()}
-    apart = ("embeddings.", "heads.", "pooler.")
+    apart = ("embeddings.", "heads.", "pooler.", "clip.")
     missing = [key for key in wanted if key not in state and not key.startswith(apart)]
     wrong = [f"{k} is {_shape(v)} and not {_shape(wanted[k])}" for k, v in state.items() if v.shape != wanted[k].shape]
     if missing or wrong:

@@ -10,21 +10,18 @@ import torch
 
 from clipdistill.errors import UserError
 from clipdistill.files import atomic_path, write_json
-from clipdistill.models.fusion.adapter_config import ADAPTERS
 from clipdistill.models.fusion.base import FusionBase
 from clipdistill.models.fusion.clip_adapter import ClipAdapter, create_adapter
 from clipdistill.models.fusion.clip_vil import ClipViL, create_clip_vil
-from clipdistill.models.fusion.config import CLIP_VIL, TAG_WORDS, fusion_config, is_config
+from clipdistill.models.fusion.config import FusionConfig, fusion_config, is_config
 from clipdistill.models.fusion.creating import create_fusion, open_tokenizer
-from clipdistill.models.fusion.filling import fill, fill_from_bert
+from clipdistill.models.fusion.filling import fill
 from clipdistill.models.fusion.model import FusionModel
-from clipdistill.models.fusion.released import from_released, read_released, released_config, rows
-from clipdistill.models.hub import hub_folder
+from clipdistill.models.fusion.released import from_released, read_released, released_config
+from clipdistill.models.fusion.starting import on_clip, split_name, start_from_bert
 from clipdistill.models.loading import load_model
 from clipdistill.models.named import WEIGHTS_FOLDER
 
-ON_CLIP = (*ADAPTERS, *CLIP_VIL)
-"""Names that stand before a CLIP's."""
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CHECKPOINTS = (".pt", ".pth", ".bin", ".model", ".safetensors")
 TYPE = "clipdistill_fusion"
@@ -66,20 +63,11 @@ def fusion_folder(name: str | Path) -> Path | None:
 
 
 def is_fusion(name: str | Path) -> bool:
-    """Whether a name means a fusion model: a configuration, what stands on a CLIP, a checkpoint, a folder, a RUN."""
+    """Whether a name means a fusion model: a configuration, one on a CLIP, a checkpoint file, a folder, a RUN."""
     known = split_name(str(name))[0]
-    if is_config(known) or known in ON_CLIP or fusion_folder(name) is not None:
+    if is_config(known) or on_clip(known) or fusion_folder(name) is not None:
         return True
     return Path(name).suffix in CHECKPOINTS and Path(name).is_file()
-
-
-def split_name(name: str) -> tuple[str, str | None]:
-    """`uniter-base-vcr:/path/uniter-base.pt` -> the name and the checkpoint; a name alone -> the name and None.
-
-    `clip-mlp-1-concat:ViT-B-32:openai` -> the adapter's (or CLIP-ViL's) name and the CLIP's.
-    """
-    head, colon, tail = name.partition(":")
-    return (head, tail) if colon and (is_config(head) or head in ON_CLIP) else (name, None)
 
 
 def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: int = 0) -> FusionBase:
@@ -99,14 +87,18 @@ def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: i
     known, checkpoint = split_name(text)
     if (folder := fusion_folder(name)) is not None:
         return _from_folder(folder).to(device)
-    if known in ON_CLIP:
+    if on_clip(known):
         raise UserError(f"model '{text}': what stands on a CLIP has random weights; give the folder of a trained one")
     if is_config(known) and checkpoint is None:
         raise UserError(f"model '{text}': a name alone has random weights; add a checkpoint: {text}:/path/FILE.pt")
     if not is_config(known) and not Path(name).is_file():
         raise UserError(f"{text}: holds no fusion model; give the folder of one, a checkpoint, or NAME:FILE")
     if checkpoint is not None and Path(checkpoint).suffix not in CHECKPOINTS:
-        return _from_bert(known, checkpoint, seed).to(device)
+
+        def make(config: FusionConfig, words: Path) -> FusionModel:
+            return create_fusion(config, seed, tokenizer=words)
+
+        return start_from_bert(known, checkpoint, make).to(device)
     file = Path(checkpoint or text)
     found = from_released(read_released(file), str(file))
     config = fusion_config(known) if checkpoint else released_config(found, str(file))
@@ -114,31 +106,6 @@ def load_fusion(name: str | Path, device: str | torch.device = "cpu", *, seed: i
     model.name = known if checkpoint else file.stem
     fill(model, found, str(file))
     return model.to(device)
-
-
-def _from_bert(known: str, where: str, seed: int) -> FusionModel:
-    """A model that starts from a BERT in a folder as transformers writes it, with the words of that folder, or is one;
-    a name means one on the hub."""
-    folder = Path(where) if Path(where).is_dir() else hub_folder(where)
-    files = [folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).is_file()]
-    if not files:
-        raise UserError(f"{folder}: holds neither model.safetensors nor pytorch_model.bin; give a BERT's folder")
-    found = from_released(read_released(files[0]), str(files[0]))
-    try:
-        lower = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("do_lower_case", True)
-    except (OSError, ValueError):
-        lower = fusion_config(known).lower_case
-    theirs, own = rows(found.state, "embeddings.words.weight"), fusion_config(known)
-    # VCR's object tags are further words, where the model has them; else it has what the folder has.
-    tags = TAG_WORDS if own.vocabulary == theirs + TAG_WORDS else 0
-    config = fusion_config(known, vocabulary=theirs + tags, lower_case=bool(lower))
-    model = create_fusion(config, seed, tokenizer=folder)
-    model.name = Path(known).stem
-    if config.architecture == "bert" and config.layers == released_config(found, str(files[0])).layers:
-        fill(model, found, str(files[0]))
-    else:
-        fill_from_bert(model, found, str(files[0]))
-    return model
 
 
 def _from_folder(folder: Path) -> FusionBase:
@@ -152,14 +119,14 @@ def _from_folder(folder: Path) -> FusionBase:
         if fields.get("architecture") in ("clip_adapter", "clip_vil"):
             clip, found = load_model(folder / "clip"), load_file(folder / WEIGHTS)
             state = {**found, **{f"clip.{key}": value for key, value in clip.state_dict().items()}}
-            on_clip: ClipAdapter | ClipViL
+            stands: ClipAdapter | ClipViL
             if fields["architecture"] == "clip_vil":
-                on_clip = create_clip_vil(fields, clip, 0, tokenizer=there or False)
+                stands = create_clip_vil(fields, clip, 0, tokenizer=there or False)
             else:
-                on_clip = create_adapter(fields, clip, 0)
-            on_clip.name = name
-            on_clip.load_state_dict(state)
-            return on_clip
+                stands = create_adapter(fields, clip, 0)
+            stands.name = name
+            stands.load_state_dict(state)
+            return stands
         config = fusion_config(fields)
         words = None if there is None else open_tokenizer(config, there)
         with torch.device("meta"):

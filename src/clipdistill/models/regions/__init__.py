@@ -33,13 +33,18 @@ def _whole(device: str = "cpu") -> Provider:  # noqa: ARG001 - every provider is
 
 
 PROVIDERS: dict[str, Callable[..., Provider]] = {"detector": _detector, "yolo": _yolo, "grid": _grid, "whole": _whole}
-OPTIONS = {"detector": ("model", "weights"), "yolo": ("weights",), "grid": ("rows", "columns"), "whole": ()}
+OPTIONS = {
+    "detector": ("model", "weights"), "yolo": ("weights",), "grid": ("rows", "columns"), "whole": (),
+    "files": ("layout", "path", "ids", "keys", "min_regions"),
+}  # fmt: skip
+ELSEWHERE = ("annotations", "files")
+"""What finds no regions in a picture: they come with the data."""
 
 
 def check_provider(spec: Mapping[str, Any]) -> None:
-    """Raise a UserError for a provider or an option that doesn't exist; `annotations` is one, without options."""
+    """Raise a UserError for a provider or an option that doesn't exist; those of `ELSEWHERE` are some too."""
     name = str(spec.get("provider"))
-    known = [*PROVIDERS, "annotations"]
+    known = [*PROVIDERS, *ELSEWHERE]
     if name not in known:
         raise UserError(f"`provider`: no provider {name!r}.{nearest(name, known)} Providers: {', '.join(known)}.")
     for key in spec:

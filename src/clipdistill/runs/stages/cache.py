@@ -8,7 +8,6 @@ from clipdistill.engine.tracking import Meter
 from clipdistill.runs.parts import Parts
 from clipdistill.runs.stages.base import Forecast, Stage
 from clipdistill.runs.teachers import TeacherState
-from clipdistill.stores import TeacherStore, cache_teacher
 
 
 class Cache(Stage):
@@ -25,31 +24,20 @@ class Cache(Stage):
         return self.state.store is not None
 
     def forecast(self) -> Forecast:
-        """One timed batch, times all pictures and views."""
+        """What the teacher says that it costs."""
         if self.done():
             return Forecast("the teacher's store")
-        mixture, device, views = self.parts.data.mixture, self.parts.ranks.device, self.parts.plan.count or 1
-        return Forecast(
-            "the teacher's store",
-            seconds=self.state.caching_seconds(device) * len(mixture) * views,
-            disk_bytes=self.state.store_bytes(len(mixture), views, mixture.caption_count(), device),
-        )
+        seconds, size = self.state.cost(self.parts.data, self.parts.plan, self.parts.ranks.device)
+        return Forecast("the teacher's store", seconds=seconds, disk_bytes=size)
 
     def run(self) -> None:
         """Each rank its share."""
-        ranks, mixture = self.parts.ranks, self.parts.data.mixture
-        model = self.state.model
-        assert model is not None
-        with Meter(f"caching {self.state.spec.label}", len(mixture), quiet=not ranks.is_main) as meter:
-            cache_teacher(
-                model.to(ranks.device), mixture, self.parts.plan, self.path,
-                batch_size=self.batch_size, workers=self.parts.recipe.data.workers, device=ranks.device,
-                rank=ranks.rank, world_size=ranks.world_size, features=self.state.features, fields=self.state.reads,
-                fingerprint=self.state.fingerprint(), max_bad_share=self.parts.recipe.data.max_bad_share,
-                progress=meter.reach,
+        ranks, data, recipe = self.parts.ranks, self.parts.data, self.parts.recipe.data
+        with Meter(f"caching {self.state.spec.label}", len(data.mixture), quiet=not ranks.is_main) as meter:
+            self.state.store = self.state.write(
+                data, self.parts.plan, batch_size=self.batch_size, workers=recipe.workers, ranks=ranks,
+                max_bad_share=recipe.max_bad_share, progress=meter.reach,
             )  # fmt: skip
-        ranks.barrier()
-        self.state.store = TeacherStore.open(self.path)
 
     def hand_on(self) -> None:
         """What the teacher could not read has no targets."""

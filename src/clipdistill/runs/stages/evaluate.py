@@ -39,6 +39,10 @@ class Evaluate(Stage):
         self.recipe, self.parts, self.run_folder, self.evaluations = recipe, parts, run, evaluations
         self.base = base
 
+    def check(self) -> None:
+        """Pictures whose regions a file lacks are named before the training."""
+        self._regions().check(self._shown())
+
     def done(self) -> bool:
         """Whether the numbers are there that this recipe asks for: what it asks may change when a run is resumed."""
         if not self.recipe.evaluate:
@@ -61,15 +65,22 @@ class Evaluate(Stage):
 
     def forecast(self) -> Forecast | None:
         """The regions of the pictures to measure with, where the student sees regions; the rest isn't timed."""
-        kind = find_task(self.parts.recipe.task.method).KIND
-        shown: dict[str, tuple[Any, Path | None]] = {}
-        for number, each in enumerate(self.evaluations):
-            for name, (source, path) in each.suite.region_sources(each.opened, each.options, kind).items():
-                shown[f"{number} {name}"] = (Mixture([(source, None)]), path)
-        if not shown or not sees_regions(self.recipe, self.parts.model) or self.done():
+        shown = self._shown()
+        if not shown:
             return None
         seconds, disk = self._regions().cost(shown)
         return Forecast("regions to measure with", seconds, disk_bytes=disk)
+
+    def _shown(self) -> dict[str, tuple[Mixture, Path | None]]:
+        """Pictures whose regions will be shown, and where their store is said to lie; none where all is measured."""
+        if not sees_regions(self.recipe, self.parts.model) or self.done():
+            return {}
+        kind = find_task(self.parts.recipe.task.method).KIND
+        return {
+            f"{number} {name}": (Mixture([(source, None)]), path)
+            for number, each in enumerate(self.evaluations)
+            for name, (source, path) in each.suite.region_sources(each.opened, each.options, kind).items()
+        }
 
     def _regions(self) -> EvaluationRegions:
         recipe, device = self.recipe, self.parts.ranks.device

@@ -17,6 +17,7 @@ from clipdistill.engine.trainer import Trainer
 from clipdistill.errors import UserError
 from clipdistill.kinds import KINDS, kind_of
 from clipdistill.runs.folder import RunFolder
+from clipdistill.runs.low_shot import write_draws
 from clipdistill.runs.parts import Parts
 from clipdistill.runs.stages.base import Forecast, Stage
 from clipdistill.tasks import Task, find_task
@@ -97,6 +98,7 @@ class Fit(Stage):
             print(self.title) if self.title and not resume else None
             if not self.folder.recipe.is_file():
                 self.folder.start(recipe)
+            write_draws(parts.data.draws, self.folder.path)
         ranks.barrier()
         seed_everything(recipe.seed, ranks.rank)
         task = parts.make_task(parts.make_teachers())

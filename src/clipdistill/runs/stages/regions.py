@@ -12,7 +12,7 @@ from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
 from clipdistill.report.region_pictures import draw_regions
 from clipdistill.runs.parts import Parts
-from clipdistill.runs.regions import region_cost, region_maker, region_spec
+from clipdistill.runs.regions import check_files, region_cost, region_maker, region_spec
 from clipdistill.runs.stages.base import Forecast, Stage
 from clipdistill.stores.region_boxes import RegionMaker
 from clipdistill.stores.region_cache import write_regions
@@ -31,6 +31,11 @@ class FindRegions(Stage):
         self.parts, self.base, self.sheet, self.batch_size = parts, base, sheet, batch_size
         self.spec = region_spec(parts.recipe)
 
+    def check(self) -> None:
+        """Pictures whose regions a file lacks are named before anything is written."""
+        if not (self.spec.store / "store.json").is_file():
+            check_files(self.spec, [Pictures(self.parts.data.whole)], self.parts.recipe.data.max_bad_share)
+
     def done(self) -> bool:
         """Never taken for granted: a store that is there is opened and compared, which costs little."""
         return False
@@ -39,13 +44,13 @@ class FindRegions(Stage):
         """The regions of a few pictures, times all pictures that there are."""
         if (self.spec.store / "store.json").is_file():
             return Forecast("regions")
-        ranks, pictures = self.parts.ranks, Pictures(self.parts.data.mixture)
+        ranks, pictures = self.parts.ranks, Pictures(self.parts.data.whole)
         seconds, disk = region_cost(self._maker(), [pictures], self.spec.max_regions, ranks.device)
         return Forecast("regions", seconds / ranks.world_size, disk_bytes=disk)
 
     def run(self) -> None:
         """Make what is missing, each rank its share."""
-        ranks, spec, mixture = self.parts.ranks, self.spec, self.parts.data.mixture
+        ranks, spec, mixture = self.parts.ranks, self.spec, self.parts.data.whole
         maker = self._maker()
         with Meter(f"regions ({spec.provider})", len(Pictures(mixture)), quiet=not ranks.is_main) as meter:
             try:
@@ -60,6 +65,9 @@ class FindRegions(Stage):
     def hand_on(self) -> None:
         """Batches may hold regions from now on; pictures that couldn't be read have none."""
         store = RegionStore.open(self.spec.store)
+        if self.parts.ranks.is_main and store.dropped:
+            first, why = next(iter(store.dropped.items()))
+            print(f"regions: of {len(store.dropped):,} pictures some boxes were left out, such as {first}: {why}")
         if self.parts.ranks.is_main and self.sheet is not None:
             draw_regions(self.parts.data.mixture, store, self.sheet)
         self.parts.data.leave_out(self.parts.data.mixture.showing(store.bad))

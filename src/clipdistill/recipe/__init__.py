@@ -6,23 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from clipdistill.recipe.base import Options, Strict
+from clipdistill.recipe.training import TrainSpec
 
-class Strict(BaseModel):
-    """A part of a recipe: unknown keys and wrong types are errors."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True)
-
-
-class Options(BaseModel):
-    """A part of a recipe whose further keys are checked by what they are meant for (a source, a task, a suite)."""
-
-    model_config = ConfigDict(extra="allow")
-
-    def options(self) -> dict[str, Any]:
-        """The keys that the recipe itself has no field for."""
-        return dict(self.model_extra or {})
+__all__ = ["AugmentSpec", "DataSpec", "EvaluateSpec", "MetaSpec", "ModelSpec", "Options", "PetriSpec", "Recipe",
+           "RegionSpec", "SourceSpec", "StageSpec", "Strict", "TaskSpec", "TeacherSpec", "TrainSpec"]  # fmt: skip
 
 
 class PetriSpec(Strict):
@@ -47,6 +37,17 @@ class SourceSpec(Options):
     format: str
     path: str | list[str] | None = None
     count: int | None = Field(None, ge=1, description="draw this many samples, by seed; none = all of them")
+    low_shot: int | None = Field(
+        None,
+        ge=1,
+        description="of questions: train on so many, as many of each class, by seed; unlabelled: on the rest",
+    )
+
+    @model_validator(mode="after")
+    def _one_draw(self) -> SourceSpec:
+        if self.low_shot is not None and (self.count is not None or "subset" in (self.model_extra or {})):
+            raise ValueError("`low_shot`, `count` and `subset` each say what is drawn; keep one")
+        return self
 
 
 class AugmentSpec(Strict):
@@ -118,39 +119,6 @@ class TaskSpec(Options):
     weights: dict[str, float] | None = Field(None, description="term -> weight; none = the method's own")
 
 
-class TrainSpec(Strict):
-    """How long, how fast and in which precision."""
-
-    epochs: int = Field(1, ge=1)
-    max_steps: int | None = Field(None, ge=1)
-    batch_size: int = Field(256, ge=1, description="pairs an optimizer step, over all processes")
-    micro_batch: int | None = Field(None, ge=1, description="pairs encoded at once on a process (gradient cache)")
-    lr: float = Field(1e-3, gt=0)
-    min_lr: float = Field(0.0, ge=0)
-    weight_decay: float = Field(0.1, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = Field(1e-6, gt=0)
-    warmup_steps: int = Field(0, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    clip_norm: float | None = Field(None, gt=0)
-    ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged student that is saved and exported")
-    precision: Literal["fp32", "bf16"] = "fp32"
-    compile: bool = False
-    activation_checkpointing: bool = False
-    checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1)
-    log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
-    trackers: list[Literal["tensorboard", "wandb"]] = []
-
-    @field_validator("micro_batch")
-    @classmethod
-    def _divides(cls, value: int | None, info: Any) -> int | None:
-        batch = info.data.get("batch_size")
-        if value is not None and batch is not None and batch % value:
-            raise ValueError(f"must divide batch_size ({batch})")
-        return value
-
-
 class MetaSpec(Strict):
     """A meta-teacher: trained by the run for itself, on its own data, before its student. Its targets are stored."""
 
@@ -182,11 +150,13 @@ class TeacherSpec(ModelSpec):
 class RegionSpec(Options):
     """Where regions of the training pictures come from; further keys are the options of the provider."""
 
-    provider: str = Field("detector", description="detector, yolo, grid, whole, or annotations: boxes of the data set")
+    provider: str = Field(
+        "detector", description="detector, yolo, grid, whole, annotations (the data's boxes) or files"
+    )
     store: Path
     model: ModelSpec | None = Field(None, description="embeds them; none = the model that the student starts as")
-    max_regions: int = Field(10, ge=1, description="regions a picture, the surest first")
-    min_score: float = Field(0.25, ge=0, le=1, description="confidence below which a box isn't used")
+    max_regions: int = Field(10, ge=1, description="regions a picture, the surest first; of `files` 100")
+    min_score: float = Field(0.25, ge=0, le=1, description="confidence below which a box isn't used; of `files` 0.2")
     crop: Literal["resize", "centre"] = Field(
         "resize", description="whole boxes at the model's input size, as in the paper; or cut to their middle"
     )
@@ -199,6 +169,12 @@ class RegionSpec(Options):
     )
     bins: int = Field(2, ge=1, le=7, description="of `map`: a box is pooled into bins x bins")
     pad: float = Field(1.1, ge=1, le=2, description="of `map`: how much wider and higher boxes are made")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_files_are_read(cls, values: Any) -> Any:
+        files = isinstance(values, dict) and values.get("provider") == "files"
+        return {"min_score": 0.2, "max_regions": 100, **values} if files else values
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> RegionSpec:
