@@ -37,7 +37,7 @@ def table(world: Path, tmp_path: Path) -> Path:
         "name": "micro", "student": "petri-uniter", "task": {"method": "snli_ve"}, "compare": [],
         "data": {"train": [{**data, "split": "train"}], "workers": 0},
         "regions": {"provider": "whole", "store": str(tmp_path / "regions"), "model": "petri-teacher-small",
-                    "max_regions": 1},
+                    "max_regions": 1, "features": "map", "bins": 3},
         "train": {"epochs": 1, "batch_size": 6},
         "evaluate": [{"suite": "snli_ve", "data": {**data, "split": "test"}, "name": "test",
                       "regions": str(tmp_path / "regions_test")}],

@@ -177,7 +177,7 @@ def test_regions_of_a_map_train_and_are_forecast(command: Command, folder: Path,
     sizes.write_text(json.dumps({**NAMED["petri-uniter-tags"], "region_width": 256}))
     overrides = [
         *settings("uniter_vcr", folder), f"regions.store={tmp_path}/map", "regions.features=map", f"student={sizes}",
-        "evaluate=[{suite: vcr}]",
+        "regions.bins=2", "regions.pad=1.1", "regions.whole=false", "evaluate=[{suite: vcr}]",
     ]  # fmt: skip
     said = command("train", "petri/vl/uniter_vcr", *overrides, "--out", tmp_path / "run")
     assert said.code == 0, said.err[-2000:]
@@ -231,4 +231,4 @@ def test_regions_from_a_file_train_and_what_it_lacks_is_said_first(
     assert "`regions.provider`: files have their features; remove `model`" in said
     file.write_text("".join(lines))
     said = command(*asked, tmp_path / "third", "student=petri-uniter").complaint()
-    assert "`regions`: its features have a width of 6, and `student.model` takes 128" in said
+    assert "`regions`: its features have a width of 6, and `student.model` takes 576" in said

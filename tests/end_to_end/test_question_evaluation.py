@@ -75,7 +75,7 @@ def test_a_run_makes_the_regions_that_it_is_measured_with(world: Path, tmp_path:
         "data": {"train": [{"format": "vcr", "path": str(world / "vcr"), "split": "train"}], "workers": 0},
         "regions": {
             "provider": "annotations", "store": str(tmp_path / "regions"), "model": "petri-teacher-small",
-            "max_regions": 4,
+            "max_regions": 4, "features": "map", "bins": 3,
         },
         "train": {"epochs": 1, "batch_size": 4},
         "evaluate": [{"suite": "vcr", "data": str(world), "submission": str(tmp_path / "vcr.csv")}],
