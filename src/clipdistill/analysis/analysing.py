@@ -16,9 +16,10 @@ from clipdistill.analysis.importance import ImportanceOptions
 from clipdistill.analysis.opening import TASKS, Opener, Questions, Subject, open_data, subjects
 from clipdistill.analysis.pages import write_pages
 from clipdistill.analysis.reading import LABELS, Importance, read_importance
-from clipdistill.analysis.words import Attention, selection_scores, word_attention
+from clipdistill.analysis.words import Attention, require_layer, selection_scores, word_attention
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
+from clipdistill.evaluate.suites.fusion_answers import without_head
 from clipdistill.evaluate.suites.questions import Answered, missing
 from clipdistill.files import require_writable, write_json
 
@@ -74,7 +75,7 @@ def analyse(
     questions = open_data(data, list(opener.model(after[0].path).heads), count)
     names = questions.whole.ids[:show] if isinstance(show, int) else list(show)
     shown = questions.some(names) if names else None
-    _check(opener, questions, [*after, *before], options, ablation)
+    _check(opener, questions, [*after, *before], options, ablation, layer if names else None)
     scores = selection_scores(words, shown, names, questions.reads) if words and shown else None
 
     roles = {"before": before, "after": after}
@@ -174,8 +175,9 @@ class Progress:
 
 
 def _check(
-    opener: Opener, questions: Questions, models: Sequence[Subject], options: ImportanceOptions, ablation: bool
-) -> None:
+    opener: Opener, questions: Questions, models: Sequence[Subject], options: ImportanceOptions, ablation: bool,
+    layer: int | None,
+) -> None:  # fmt: skip
     """Everything that can be wrong with a model or its regions, before a question is read."""
     first = questions.part[0]
     label = LABELS.get(questions.reads)
@@ -186,10 +188,13 @@ def _check(
     answered = {"vcr": "rationale_label" in first.fields, "snli_ve": first.label is not None}
     if ablation and not answered.get(questions.suite, "answers" in first.fields):
         raise UserError(f"--ablate: {questions.name} has no labels to measure by; give labelled data")
-    if ablation and questions.suite == "vqa" and not questions.whole.answers:
-        raise UserError(f"--ablate: {questions.name} has no vocabulary of answers; name the folder of a petri world")
+    vocabulary = len(questions.whole.answers) if ablation and questions.suite == "vqa" else None
     for subject in models:
-        opener.pairs(opener.job(subject.path, opener.model(subject.path)), questions)
+        model = opener.model(subject.path)
+        require_layer(model, layer)
+        if vocabulary is not None and (why := without_head(model, questions.suite, vocabulary)):
+            raise UserError(f"--ablate: {why}")
+        opener.pairs(opener.job(subject.path, model), questions)
 
 
 def _words(

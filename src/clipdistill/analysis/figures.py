@@ -11,6 +11,8 @@ from clipdistill.report.figures import COLOURS, GRID, INK, MUTED, _pyplot
 
 ROLE_COLOURS = {"before": COLOURS["control"], "after": COLOURS["student"], "scores": COLOURS["teacher"]}
 WORDS_A_LINE = 13
+WIDTH = 4.9
+"""Inches; a figure that is wider can't be read on a telephone."""
 
 
 def layer_figure(layers: Mapping[str, np.ndarray]) -> Any:
@@ -19,7 +21,7 @@ def layer_figure(layers: Mapping[str, np.ndarray]) -> Any:
     layers: role -> [runs, L, 3]; lines are means, bars on them the least and the most of several runs.
     """
     plt = _pyplot()
-    figure, axis = plt.subplots(figsize=(6.2, 3.4))
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.3))
     for role, values in layers.items():
         colour = ROLE_COLOURS[role]
         places = np.arange(values.shape[1])
@@ -37,8 +39,8 @@ def layer_figure(layers: Mapping[str, np.ndarray]) -> Any:
     axis.set_ylim(bottom=0)
     axis.grid(axis="y", color=GRID, lw=0.6)
     _quiet(axis)
-    figure.legend(loc="upper center", ncols=2 * len(layers), frameon=False, labelcolor=INK, fontsize=8.5)
-    figure.tight_layout(rect=(0, 0, 1, 0.92))
+    figure.legend(loc="upper center", ncols=2, frameon=False, labelcolor=INK, fontsize=8.5)
+    figure.tight_layout(rect=(0, 0, 1, 0.93 - 0.05 * (len(layers) - 1)))
     return figure
 
 
@@ -52,7 +54,7 @@ def head_figure(heads: Mapping[str, np.ndarray]) -> Any:
 
     most = max(float(values[..., :2].max()) for values in heads.values())
     tall = max(0.9, *(0.16 * values.shape[0] for values in heads.values()))
-    figure, axes = plt.subplots(len(heads), 2, figsize=(6.2, len(heads) * (tall + 0.75) + 0.35), squeeze=False)
+    figure, axes = plt.subplots(len(heads), 2, figsize=(WIDTH, len(heads) * (tall + 0.75) + 0.35), squeeze=False)
     shade = LinearSegmentedColormap.from_list("importance", [f"{ROLE_COLOURS['scores']}00", ROLE_COLOURS["scores"]])
     image: Any = None
     for line, (role, values) in zip(axes, heads.items(), strict=True):
@@ -60,8 +62,8 @@ def head_figure(heads: Mapping[str, np.ndarray]) -> Any:
             image = axis.imshow(values[..., place], cmap=shade, vmin=0, vmax=most, aspect="auto", interpolation="none")
             lead = f"{role}: " if len(heads) > 1 else ""
             axis.set_title(f"{lead}{name}", loc="left", fontsize=9.5, color=INK)
-            axis.set_xticks(range(values.shape[1]), fontsize=7)
-            axis.set_yticks(range(values.shape[0]), fontsize=7)
+            axis.set_xticks(range(values.shape[1]))
+            axis.set_yticks(range(values.shape[0]))
             axis.set_xlabel("head", fontsize=8, color=MUTED)
             axis.set_ylabel("layer", fontsize=8, color=MUTED)
             _quiet(axis)

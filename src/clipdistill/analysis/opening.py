@@ -122,8 +122,7 @@ class Opener:
         Raises:
             UserError: the model lacks the head, or there are no regions that it could see.
         """
-        outputs = len(questions.whole.answers) if getattr(questions.whole, "answers", None) else None
-        if why := without_head(job.model, questions.suite, outputs):
+        if why := without_head(job.model, questions.suite):
             raise UserError(f"analyse: {why}")
         if cast(Any, job.model).sees == "regions" and job.regions is not None:
             # Of all pictures, whatever is drawn: the store serves the next analysis and evaluation too.

@@ -87,7 +87,7 @@ def _words(entry: Mapping[str, Any]) -> str:
             f'<p style="margin:0 0 2px"><small>{escape(label + picture)}</small></p>'
             f'<p style="margin:0 0 10px;line-height:2">{" ".join(spans)}</p>'
         )
-    return f"<div class=card>{''.join(found)}</div>"
+    return f'<div class=card style="margin-top:12px">{"".join(found)}</div>'
 
 
 def _markdown(title: str, content: Mapping[str, Any]) -> str:

@@ -80,7 +80,9 @@ def without_attention(model: Any) -> str | None:
     if model.KIND != "fusion":
         return f"is a {model.KIND}, and no model that reads a text and a picture together; name a fusion model's run"
     if not hasattr(model, "watching"):
-        return f"'{model.name}' is an adapter on a frozen CLIP, whose head reads no [CLS] that attends to both"
+        return (
+            f"'{model.name}' is an adapter on a frozen CLIP: it has no [CLS] whose attention goes to words and regions"
+        )
     if model.sees == "nothing":
         return f"'{model.name}' sees no picture, so all of its attention is the text's"
     return None
@@ -106,7 +108,7 @@ def read_importance(pairs: Pairs, reads: Reads, options: ImportanceOptions) -> I
             values.append(found.unflatten(0, (questions, -1)).mean(dim=1).float().cpu().numpy())
     if not values:
         raise UserError("analyse: no picture of these questions can be read; look at `--data`")
-    ids = tuple(str(pairs.mixture.ids[row].partition("/")[2]) for row in _places(pairs))
+    ids = tuple(pairs.own_id(pairs.mixture.ids[row]) for row in _places(pairs))
     mean = torch.cat(tokens).mean(dim=0).tolist()
     return Importance(ids, np.concatenate(values), (mean[0], mean[1], mean[2]))
 

@@ -12,10 +12,11 @@ from clipdistill.report.content import Table
 from clipdistill.report.words import MINUS, PLUS_MINUS
 
 QUOTED = (
-    "Gap: |text - vision| of each layer, the mean over the layers. Changes are relative to the value before. Ranges: "
-    "95 % of draws of the questions, with the models as they are. The paper's are VL-BERT's on VCR (section 5.1)."
+    "Gap: |text - vision| of each layer, the mean over the layers. Changes are relative to the value before. "
+    "Ranges (of one pair of runs): 95 % of draws of the questions, with the models as they are. The paper's are "
+    "VL-BERT's on VCR (section 5.1)."
 )
-MAPS = "A cell is a head of a layer: the mean over the questions. All maps have one scale. Numbers begin at 0."
+MAPS = "A cell is a head of a layer: the mean over the questions. All maps have one scale."
 ABLATION = (
     "Per cent right. Attention shows where a model looks, and not what its answers hang on; this does. No picture: it "
     "never trained without one. Another question's picture: each side is as in training, but they don't belong "
@@ -34,7 +35,7 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         mean = content["comparison"]["mean"]
         found.append(
             f"On {questions} the picture's importance goes from {shares['before']:.3f} to {one:.3f} "
-            f"({_signed(mean['vision_up'])})."
+            f"({'by pairs of runs ' if len(content['comparison']['pairs']) > 1 else ''}{_signed(mean['vision_up'])})."
         )
         if mean["gap_reduced"] is not None:
             way = "smaller" if mean["gap_reduced"] >= 0 else "larger"
@@ -65,7 +66,9 @@ def quoted_table(content: Mapping[str, Any]) -> Table:
     for label, name in (("gap", "gap"), ("vision", "vision")):
         before, after = _mean(content, "before", name), _mean(content, "after", name)
         rows.append([f"{label}, before and after", f"{before:.3f}, {after:.3f}", "", ""])
-    return Table(["", f"measured ({len(pairs)} pairs)" if many else "measured", "95 % of draws", "the paper"], rows)
+    if many:  # their spread says more than draws of the questions
+        return Table(["", f"measured ({len(pairs)} pairs)", "the paper"], [[*row[:2], row[3]] for row in rows])
+    return Table(["", "measured", "95 % of draws", "the paper"], rows)
 
 
 def layer_table(content: Mapping[str, Any]) -> Table:
@@ -134,7 +137,7 @@ def counting(content: Mapping[str, Any]) -> list[str]:
         f"{summed}; a layer is the mean over its heads. {special}",
         f"{read} with the picture's regions; the whole image is a region.",
     ]
-    carried = {model["name"]: model["carries"] for model in content["models"] if model["carries"]}
+    carried = {model["model"]: model["carries"] for model in content["models"] if model["carries"]}
     found += [f"{name}: {text}." for name, text in carried.items()]
     found.append(
         "Attention is not influence: a token that is looked at much may add little, and what the words of deeper "
@@ -153,7 +156,8 @@ def words(content: Mapping[str, Any]) -> str:
         if content["teacher"] else ""
     )  # fmt: skip
     seeds = " Of the first run of each kind." if len(content["models"]) > 2 else ""
-    return f"Attention of [CLS] or all tokens, as below: {which}. Each row has its own scale.{scores}{seeds}"
+    asked = "[CLS]" if content["settings"]["queries"] == "cls" else "all tokens, their mean"
+    return f"Attention of {asked}: {which}. Each row has its own scale.{scores}{seeds}"
 
 
 def spread(content: Mapping[str, Any]) -> str:
@@ -196,9 +200,9 @@ def _told_apart(comparison: Mapping[str, Any]) -> bool:
 
 
 def _range(pairs: Sequence[Mapping[str, Any]], name: str) -> str:
-    """Of one pair its range; of several none, since their own spread says more."""
+    """Of the first pair."""
     bounds = pairs[0]["interval"][name]
-    if len(pairs) > 1 or not bounds:
+    if not bounds:
         return ""
     unit = "" if name == "vision_points" else " %"
     return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}{unit}".replace("-", MINUS)

@@ -55,9 +55,7 @@ def word_attention(pairs: Pairs, reads: Reads, options: ImportanceOptions, layer
         UserError: there is no such layer, or the right pair isn't known.
     """
     model, marks = pairs.model, special_ids(pairs.model.tokenizer)
-    layers = int(model.config.layers)
-    if layer is not None and layer >= layers:
-        raise UserError(f"--layer {layer}: '{model.name}' has layers 0 to {layers - 1}")
+    require_layer(model, layer)
     found: dict[str, Attention] = {}
     with reading(model, torch.device(pairs.job.device)):
         for batch in pairs.batches():
@@ -78,8 +76,15 @@ def word_attention(pairs: Pairs, reads: Reads, options: ImportanceOptions, layer
                 parts = question_texts(sample, reads)[right_option(sample, reads)]
                 field = pairs.fields[reads]
                 assert isinstance(field, FusionTexts)
-                found[sample.id.partition("/")[2]] = _by_word(field, parts, own, kind)
+                found[pairs.own_id(sample.id)] = _by_word(field, parts, own, kind)
     return found
+
+
+def require_layer(model: Any, layer: int | None) -> None:
+    """Raise a UserError for a layer that the model hasn't got."""
+    layers = int(model.config.layers)
+    if layer is not None and layer >= layers:
+        raise UserError(f"--layer {layer}: '{model.name}' has layers 0 to {layers - 1}")
 
 
 def _asked(weights: Tensor, kinds: Tensor, queries: str) -> Tensor:
@@ -162,7 +167,7 @@ def _scores(
             )
         option = right_option(mixture[place[one]], reads)
         _, places, mask = store.words(row, reads, ALL_WORDS, [option])
-        found[one.partition("/")[2]] = {
+        found[one.removeprefix(f"{mixture.sources[0].name}/")] = {
             (PARTS[int(part)], int(start)): float(score) for part, start, _, score in places[0][mask[0]]
         }
     return found
