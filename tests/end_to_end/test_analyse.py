@@ -15,6 +15,7 @@ from clipdistill.kinds import KINDS
 from clipdistill.models import create_model
 from clipdistill.models.fusion import create_fusion
 from clipdistill.models.fusion.clip_adapter import create_adapter
+from clipdistill.models.fusion.clip_vil import create_clip_vil
 from clipdistill.petri import write_world
 from clipdistill.recipe_files import load_recipe
 
@@ -29,7 +30,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, model: Any, seed: int, name: str = "vl_bert_vcr") -> Path:
     """What a training leaves that an analysis reads: the recipe and the student."""
     recipe = load_recipe(f"petri/vl/{name}").model_dump(mode="json") | {"seed": seed}
-    recipe["regions"]["store"] = str(folder.parent / "training_regions")
+    if recipe["regions"] is not None:
+        recipe["regions"]["store"] = str(folder.parent / "training_regions")
     folder.mkdir(parents=True)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     KINDS["fusion"].save(model, folder / "student")
@@ -115,6 +117,17 @@ def test_other_questions_and_one_model(
     assert set(found["models"][0]["ablation"]) == {"as_it_is", "no_picture", "other_picture", "no_question"}
     assert found["comparison"] is None and found["words"] == [] and found["settings"]["queries"] == "all"
     assert found["models"][0]["carries"] == "" and "One run" in said.out
+
+
+def test_a_model_that_reads_pictures(command: Command, world: Path, tmp_path: Path) -> None:
+    model = create_clip_vil("petri-clip-vil", create_model("petri-tiny-student", 0), 0)
+    model.add_heads({"vcr": 2}, 0)
+    folder = run(tmp_path / "run", model, 0, "clip_vil_vcr")
+    said = command("analyse", folder, "--data", world, "--out", tmp_path / "out", "--count", 5, "--show", 1, "--ablate")
+    assert said.code == 0, said.err[-2000:]
+    (found,) = json.loads((tmp_path / "out" / "analysis.json").read_text())["models"]
+    assert found["questions"] == 5 and found["tokens"]["regions"] == model.grid**2 + 1
+    assert not (folder / "evaluation_regions").exists()
 
 
 def test_what_is_refused_in_one_line(command: Command, runs: dict[str, Path], world: Path, tmp_path: Path) -> None:

@@ -67,11 +67,15 @@ def attention_shares(weights: Tensor, kinds: Tensor, queries: Literal["cls", "al
         float64 [B, H, 3], by WORD, SPECIAL and REGION; padding neither asks nor is counted.
     """
     own = torch.stack([kinds == kind for kind in range(KINDS)], dim=-1).double()  # [B, S, 3]
-    asked = weights[:, :, 0].double()
-    if queries == "all":
-        real = (kinds != PADDING).double()
-        asked = torch.einsum("bhqs,bq->bhs", weights.double(), real / real.sum(dim=1, keepdim=True))
-    return torch.einsum("bhs,bsk->bhk", asked, own)
+    return torch.einsum("bhs,bsk->bhk", asked_attention(weights, kinds, queries).double(), own)
+
+
+def asked_attention(weights: Tensor, kinds: Tensor, queries: Literal["cls", "all"]) -> Tensor:
+    """What [CLS], or the mean of all tokens that aren't padding, attends to: [B, H, S, S] -> [B, H, S]."""
+    if queries == "cls":
+        return weights[:, :, 0]
+    real = (kinds != PADDING).to(weights.dtype)
+    return torch.einsum("bhqs,bq->bhs", weights, real / real.sum(dim=1, keepdim=True))
 
 
 def modality_importance(shares: Tensor, counts: Tensor, options: ImportanceOptions) -> Tensor:

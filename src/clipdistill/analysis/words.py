@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipdistill.analysis.importance import PADDING, REGION, ImportanceOptions, token_kinds
+from clipdistill.analysis.importance import PADDING, REGION, ImportanceOptions, asked_attention, token_kinds
 from clipdistill.analysis.reading import asked_pairs, reading, right_option, special_ids
 from clipdistill.data import Mixture
 from clipdistill.data.fusion_fields import FusionTexts
@@ -65,7 +65,7 @@ def word_attention(pairs: Pairs, reads: Reads, options: ImportanceOptions, layer
             def take(number: int, weights: Tensor, inputs: Any = inputs, rows: list[Tensor] = rows) -> None:
                 if layer in (None, number):
                     kinds = token_kinds(inputs, weights.shape[-1], marks)
-                    rows.append(_asked(weights.mean(dim=1), kinds, options.queries).cpu())
+                    rows.append(asked_attention(weights, kinds, options.queries).double().mean(dim=1).cpu())
 
             with model.watching(take):
                 model(inputs)
@@ -85,14 +85,6 @@ def require_layer(model: Any, layer: int | None) -> None:
     layers = int(model.config.layers)
     if layer is not None and layer >= layers:
         raise UserError(f"--layer {layer}: '{model.name}' has layers 0 to {layers - 1}")
-
-
-def _asked(weights: Tensor, kinds: Tensor, queries: str) -> Tensor:
-    """[B, S, S] -> [B, S]: what [CLS], or the mean of all tokens, attends to."""
-    if queries == "cls":
-        return weights[:, 0].double()
-    real = (kinds != PADDING).double()
-    return torch.einsum("bqs,bq->bs", weights.double(), real / real.sum(dim=1, keepdim=True))
 
 
 def _by_word(field: FusionTexts, parts: Parts, attention: Tensor, kinds: Tensor) -> Attention:
