@@ -9,6 +9,7 @@ DATA holds (README.md beside this file says where each comes from):
     timm/tf_efficientnet_lite{0,1,2}.safetensors
     minilm/ (a transformers folder: config.json, model.safetensors, tokenizer.json, ...)
     yolo/*.pt (for real/dclip alone: ultralytics weights)
+    easy_vqa/ (for real/easy_vqa alone: answers.txt, train/, test/)
 
 OUT gets, with every picture and weight linked (or copied, where the disk can't link):
     caltech101/train.csv          filepath, caption, class: pictures of the seen classes, three captions each
@@ -16,6 +17,8 @@ OUT gets, with every picture and weight linked (or copied, where the disk can't 
     caltech101/seen.txt, unseen.txt     the class names, one a line
     tuxpaint/train.csv, test.csv  filepath, caption
     towers/, yolo/                the weights
+    easy_vqa/                     as it is, and fit.json, val.json: a split of its training questions by picture
+    sizes/uniter.json, bert.json  sizes of the fusion students
     split.json                    counts, options and the names of the unseen classes
 
 Everything drawn is drawn by hash from --seed and the name of what is drawn, so it is the same on every machine.
@@ -49,6 +52,8 @@ TEMPLATES = (
     "a cropped photo of a {}.", "a good photo of the {}.",
 )  # fmt: skip
 CAPTIONS_EACH = 3
+_SMALL = {"vocabulary": 30522, "width": 384, "layers": 2, "attention_heads": 12, "hidden": 1536}  # MiniLM's, two layers
+SIZES = {"uniter": {**_SMALL, "region_width": 448}, "bert": _SMALL}
 
 
 def drawn(items: Iterable[str], seed: int, what: str) -> list[str]:
@@ -168,6 +173,27 @@ def towers(data: Path, out: Path) -> None:
         link(file, out / "yolo" / file.name)
 
 
+def easy_vqa(data: Path, out: Path, seed: int) -> dict[str, object]:
+    """Link easy-VQA, split its training questions by picture (15 % to choose settings on), write sizes of students."""
+    for file in sorted(data.rglob("*")):
+        if file.is_file():
+            link(file, out / "easy_vqa" / file.relative_to(data))
+    questions = json.loads((data / "train" / "questions.json").read_text(encoding="utf-8"))
+    pictures = sorted({str(picture) for _, _, picture in questions})
+    held = set(drawn(pictures, seed, "easy_vqa")[: len(pictures) * 15 // 100])
+    parts: dict[str, list[str]] = {"fit": [], "val": []}
+    for number, (_, _, picture) in enumerate(questions):
+        parts["val" if str(picture) in held else "fit"].append(f"train-{number}")
+    for name, ids in parts.items():
+        (out / "easy_vqa" / f"{name}.json").write_text(json.dumps(ids) + "\n", encoding="utf-8")
+    (out / "sizes").mkdir(parents=True, exist_ok=True)
+    for name, fields in SIZES.items():
+        (out / "sizes" / f"{name}.json").write_text(
+            json.dumps({"architecture": name, **fields}) + "\n", encoding="utf-8"
+        )
+    return {name: len(ids) for name, ids in parts.items()}
+
+
 def main() -> None:
     """Parse, write, say what was written."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -188,6 +214,8 @@ def main() -> None:
         "caltech101": caltech(options.data / "caltech101", options.out, options),
         "tuxpaint": tuxpaint(options.data / "tuxpaint", options.out, options),
     }
+    if (options.data / "easy_vqa").is_dir():
+        found["easy_vqa"] = easy_vqa(options.data / "easy_vqa", options.out, options.seed)
     towers(options.data, options.out)
     (options.out / "split.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))

@@ -46,8 +46,14 @@ def test_marks_become_tags() -> None:
         ("shaggy hair", 0),
     ]
     assert kinds == {"1": "people", "2": "bodyparts"}
-    heads = read_sentence(SENTENCE, {"1": 4}, {}, head=True)
+    heads = read_sentence(SENTENCE, {"1": 4}, {}, points="head")
     assert heads == TaggedText(found.text, (Tag(10, 14, 4),))  # 2 has no box
+    named = read_sentence(SENTENCE, {"1": 4, "2": 0}, {}, points="name")
+    assert named.text == "Avery, Two young guys, with Casey, shaggy hair, look at something ."
+    assert [(named.text[tag.start : tag.end], tag.region) for tag in named.tags] == [("Avery", 4), ("Casey", 0)]
+    assert (
+        read_sentence("[/EN#1/people He], [/EN#1/people he] .", {"1": 1}, {}, "name").text == "Riley, He, Riley, he ."
+    )
     assert read_sentence("[/EN#5/clothing/people A suit]", {"5": 1}, kinds).text == "A suit"
     assert kinds["5"] == "clothing"
 
@@ -70,7 +76,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     folder = written(tmp_path)
     with pytest.raises(UserError, match="its splits are train"):
         open_source({"format": "flickr30k_entities", "path": str(folder), "split": "val"})
-    with pytest.raises(UserError, match="`points` is phrase or head, not 'words'"):
+    with pytest.raises(UserError, match="`points` is one of phrase, head, name, nothing, not 'words'"):
         open_source({"format": "flickr30k_entities", "path": str(folder), "points": "words"})
     (folder / "train.txt").write_text("gone\n")
     with pytest.raises(UserError, match="no usable pictures in it"):

@@ -33,10 +33,16 @@ def test_edits_move_tags() -> None:
 def test_words_become_others_of_their_class() -> None:
     text = TaggedText("A red star left of a blue heart, reddish", (Tag(6, 10, 3), Tag(26, 31, 0)))
     seen = set()
-    for seed in range(300):
-        found = exchanged(text, COLOURS + SIDES, dice(seed))
-        assert found is not None and found.text != text.text and found.text.endswith("heart, reddish")
+    for seed in range(2000):
+        changed = exchanged(text, COLOURS + SIDES, dice(seed))
+        assert changed is not None
+        found = changed.text
+        assert found.text != text.text and found.text.endswith("heart, reddish")
         assert said_at(found) == [("star", 3), ("heart", 0)]
+        plain = text.text.lower().split()
+        words = {found.text[tag.start : tag.end] for tag in changed.words}
+        assert words and words <= {"red", "orange", "blue", "left of", "right of"}
+        assert all(word in words or word in plain or word in ("an", "a") for word in found.text.lower().split()[:3])
         seen.add(found.text)
     assert "An orange star left of a blue heart, reddish" in seen  # the article follows
     assert "A red star right of a blue heart, reddish" in seen  # alone, and the words of "left of" together
@@ -50,9 +56,10 @@ def test_without_classes_two_words_of_a_kind_change_places() -> None:
     text = TaggedText("a red star left of an orange heart", (Tag(6, 10, 0), Tag(29, 34, 1)))
     seen = {}
     for seed in range(40):
-        found = exchanged(text, (), dice(seed))
-        assert found is not None
-        seen[found.text] = said_at(found)
+        changed = exchanged(text, (), dice(seed))
+        assert changed is not None
+        seen[changed.text.text] = said_at(changed.text)
+        assert len(changed.words) == 2
     assert seen == {
         "an orange star left of a red heart": [("star", 0), ("heart", 1)],
         "a red heart left of an orange star": [("heart", 0), ("star", 1)],
@@ -64,4 +71,4 @@ def test_without_classes_two_words_of_a_kind_change_places() -> None:
 @pytest.mark.parametrize("text", ["Red is it", "is it red"])
 def test_capitals_stay(text: str) -> None:
     found = exchanged(TaggedText(text), (("red", "blue"),), dice())
-    assert found is not None and found.text == text.replace("Red", "Blue").replace("red", "blue")
+    assert found is not None and found.text.text == text.replace("Red", "Blue").replace("red", "blue")

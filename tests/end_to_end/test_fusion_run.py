@@ -110,8 +110,15 @@ def test_what_cannot_work_is_said_before_the_training(command: Command, folder: 
     asked = ("train", "petri/vl/uniter_vcr", *usual, "--out", tmp_path / "run")
     said = command(*asked, "regions.model=null").complaint()
     assert "`regions.model` is missing: a fusion student embeds no regions" in said
-    said = command(*asked, "regions.model=petri-teacher", f"regions.store={tmp_path}/other").complaint()
-    assert "`regions`: its features have a width of 192, and `student.model` takes 128" in said
+    said = command(
+        *asked,
+        "regions.model=petri-teacher",
+        "regions.features=crops",
+        "regions.bins=2",
+        "regions.pad=1.1",
+        f"regions.store={tmp_path}/other",
+    ).complaint()
+    assert "`regions`: its features have a width of 192, and `student.model` takes 576" in said
     said = command(*asked, "student=uniter-base").complaint()
     assert "uniter-base" in said or "bert-base-cased" in said
     bare = [each for each in usual if not each.startswith("regions")]

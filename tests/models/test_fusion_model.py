@@ -111,7 +111,7 @@ def test_petri_models_start_with_words_and_pictures_of_one_length(name: str) -> 
     """A whole-picture vector that is longer than a word's drowns it: both within a factor of two."""
     model = create_fusion(name, 0)
     inputs = tiny_inputs()
-    features = torch.randn(3, 4, 128, generator=torch.Generator().manual_seed(0))
+    features = torch.randn(3, 4, 576, generator=torch.Generator().manual_seed(0))
     inputs = replace(inputs.to("cpu", torch.float32), features=features)
     embeddings = model.embeddings
     with torch.no_grad():
@@ -132,8 +132,8 @@ def test_released_vl_bert_starts_without_pictures() -> None:
     model = create_fusion("petri-vl-bert", 0, visual_scale=0.0)
     assert model.embeddings.text_visual_norm.weight.abs().max() == 0
     other = tiny_inputs().to("cpu", torch.float32)
-    first = replace(other, features=torch.randn(3, 4, 128))
-    second = replace(other, features=torch.randn(3, 4, 128))
+    first = replace(other, features=torch.randn(3, 4, 576))
+    second = replace(other, features=torch.randn(3, 4, 576))
     with torch.no_grad():
         assert torch.equal(model(first).sequence, model(second).sequence)
 

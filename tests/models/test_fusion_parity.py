@@ -279,6 +279,11 @@ def test_uniters_words_carry_no_region_unless_tags_are_asked_for() -> None:
         with torch.no_grad():
             moved = (model.embeddings(inputs)[0] - model.embeddings(other)[0]).abs().amax(-1)[0] > 1e-9
         assert moved[:7].nonzero().flatten().tolist() == words and moved[7:].nonzero().flatten().tolist() == [2]
+        boxes = inputs.boxes.clone()
+        boxes[0, 2] *= 0.5
+        with torch.no_grad():
+            moved = (model.embeddings(inputs)[0] - model.embeddings(replace(inputs, boxes=boxes))[0]).abs().amax(-1)[0]
+        assert (moved[:7] > 1e-9).nonzero().flatten().tolist() == words  # where it lies, too
 
 
 def test_a_tagged_word_carries_its_region_in_vl_bert() -> None:

@@ -15,7 +15,8 @@ from clipdistill.data.transforms import apply
 from clipdistill.errors import UserError
 from clipdistill.models import create_model
 from clipdistill.models.feature_maps import pool_boxes
-from clipdistill.models.regions import open_provider
+from clipdistill.models.regions import Found, open_provider
+from clipdistill.stores.region_boxes import BoxFinder
 from clipdistill.stores.region_cache import cache_regions, write_regions
 from clipdistill.stores.region_maps import MapRegions
 from clipdistill.stores.regions import RegionStore
@@ -95,3 +96,15 @@ def test_numbers_that_half_precision_cannot_hold_are_refused(model: Any, mixture
             write_regions(maker(model), mixture, tmp_path / "store")
     finally:
         del model.image_map
+
+
+def test_the_whole_picture_stands_before_the_others_where_it_is_asked_for() -> None:
+    found = Found(np.array([[0.0, 0.0, 4.0, 4.0], [2.0, 2.0, 6.0, 6.0]]), np.array([0.5, 0.9]), ("a", "b"))
+    finder = BoxFinder(None, 0.25, 1, whole=True)
+    boxes, scores, names = finder.chosen(found, (8, 6))
+    assert (
+        boxes.tolist() == [[0, 0, 8, 6], [2, 2, 6, 6]] and scores.tolist() == [1.0, 0.9] and names == ["picture", "b"]
+    )
+    assert finder.most == 2 and BoxFinder(None, 0.25, 1).most == 1
+    nothing = finder.chosen(None, (8, 6))
+    assert nothing[0].tolist() == [[0, 0, 8, 6]] and nothing[2] == ["picture"]

@@ -87,7 +87,7 @@ def test_a_torn_picture_takes_its_questions_with_it(model: Any, tmp_path: Path) 
     mixture = questions(tmp_path / "vcr", [*ASKED, "broken", "broken"])
     store = cache_regions(model, mixture, open_provider({"provider": "whole"}), tmp_path / "store", max_bad_share=0.5)
     assert store is not None and list(store.bad) == ["broken.jpg"]
-    data = Data(mixture)
+    data = Data(mixture, mixture)
     data.leave_out(data.mixture.showing(store.bad))
     assert len(data.kept) == 5 and list(data.bad) == ["vcr_val/val-5", "vcr_val/val-6"]
     data.give_regions(store)

@@ -252,3 +252,38 @@ def test_means_of_rows_and_unknown_answers(mixture: Mixture, tmp_path: Path) -> 
     unknown = Mixture([(open_source({"format": "vcr", "path": write_vcr(tmp_path, [item])}), None)])
     with pytest.raises(UserError, match="has no 'answer_label', so its text isn't known; set `task.reads` to question"):
         MaskedTexts(student("uniter", mixture), "answers", "m").check(unknown)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "reads", "follow"), [("uniter", "question", [2, 3]), ("vl_bert", "answers", [])]
+)
+def test_types_without_texts_follow_type_0(architecture: str, reads: str, follow: list[int], mixture: Mixture) -> None:
+    task = FusionPretraining(student(architecture, mixture), options={"reads": reads})
+    types = task.student.embeddings.types.weight
+    before = types.detach().clone()
+    task.after_step()
+    for number in range(len(types)):
+        assert torch.equal(types[number], before[0 if number in follow else number])
+
+
+def test_words_are_told_one_by_one(mixture: Mixture) -> None:
+    """`exchanged`: by definition, over the words of texts that can differ; a word of an exchanged class is marked."""
+    options = {"reads": "answers", "negatives": "exchanged", "exchange": CLASSES}
+    task = FusionPretraining(student("uniter", mixture), weights={"exchanged": 1.0}, options=options)
+    task.prepare(mixture)
+    batch = batch_of(mixture, task.fields(mixture), size=40)
+    batch = {k: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for k, v in batch.items()}
+    flags, own = batch["matched/exchanged"], batch["is_own"]
+    task.eval()
+    found, model = task.encode(batch)["exchanged"], task.student
+    scores = model.scores("exchanged", model(fusion_inputs(batch, "matched")))
+    for row in range(40):
+        marked = batch["matched/ids"][row][flags[row] == 1]
+        words = {"maybe", "square"} if row % 4 in (0, 2) and not own[row] else set()
+        assert set(model.tokenizer.convert_ids_to_tokens(marked.tolist())) <= words and bool(len(marked)) == bool(words)
+        there = flags[row] >= 0
+        torch.testing.assert_close(found[row], cross_entropy(scores[row][there], flags[row][there]))
+    weights = task.sample_weights({}, batch)["exchanged"]
+    assert weights[1] == 0 and weights[0] == (flags[0] >= 0).sum()
+    with pytest.raises(UserError, match="`task.weights.exchanged`: no words are exchanged"):
+        FusionPretraining(student("uniter", mixture), weights={"exchanged": 1.0})

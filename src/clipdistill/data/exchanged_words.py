@@ -8,27 +8,44 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from clipdistill.data.caption_words import article, read_caption
 from clipdistill.data.hard_negatives import pairs_of_a_kind
-from clipdistill.data.tagged_text import Edit, TaggedText, edited
+from clipdistill.data.tagged_text import Edit, Tag, TaggedText, edited
 
 Classes = tuple[tuple[str, ...], ...]
+SHARE = 0.3
+"""Of the words of classes that are exchanged: few, so that colours alone don't tell what doesn't match."""
+
+
+class Exchanged(NamedTuple):
+    """A text with words exchanged, and tags on these words."""
+
+    text: TaggedText
+    words: tuple[Tag, ...]
+
+
 _ARTICLE = re.compile(r"\b(an?)(\s+)$", re.IGNORECASE)
 
 
-def exchanged(text: TaggedText, classes: Classes, dice: np.random.Generator) -> TaggedText | None:
-    """`text` with words exchanged, or None where there is nothing to exchange.
+def exchanged(text: TaggedText, classes: Classes, dice: np.random.Generator) -> Exchanged | None:
+    """`text` with words exchanged, and which they are; None where there is nothing to exchange.
 
-    With `classes`: each word (or words, such as "left of") of a class becomes, half of the times, another of the class;
-    one at least does. Of two that begin at the same place the longer counts. Without any: two nouns, adjectives, verbs,
+    With `classes`: each word (or words, such as "left of") of a class becomes, three times of ten, another of it; one
+    at least does. Of two that begin at the same place the longer counts. Without any: two nouns, adjectives, verbs,
     adverbs or noun phrases of the text change places, as in hard negatives (`hard_negatives.pairs_of_a_kind`). "a" and
     "an" follow. That the text is then false of the picture isn't checked.
     """
     edits = _replaced(text.text, classes, dice) if classes else _swapped(text.text, dice)
-    return edited(text, [*edits, *_articles(text.text, edits)]) if edits else None
+    if not edits:
+        return None
+    # Where the changed words stand afterwards is told by tags on them, which edits move along.
+    marks = tuple(Tag(edit.start, edit.end, 0) for edit in sorted(edits))
+    every = [*edits, *_articles(text.text, edits)]
+    return Exchanged(edited(text, every), edited(TaggedText(text.text, marks), every).tags)
 
 
 def _replaced(text: str, classes: Classes, dice: np.random.Generator) -> list[Edit]:
@@ -36,7 +53,7 @@ def _replaced(text: str, classes: Classes, dice: np.random.Generator) -> list[Ed
     if not found:
         return []
     lots = dice.random(len(found))
-    chosen = [one for one, lot in zip(found, lots, strict=True) if lot < 0.5] or [found[int(np.argmin(lots))]]
+    chosen = [one for one, lot in zip(found, lots, strict=True) if lot < SHARE] or [found[int(np.argmin(lots))]]
     edits = []
     for one in chosen:
         said = one.group().lower()

@@ -17,6 +17,7 @@ from clipdistill.data.fields import Draw
 from clipdistill.data.fusion_fields import Coded, FusionRegions, FusionTexts
 from clipdistill.data.question_texts import Parts, TrueText, right_option
 from clipdistill.data.sample import Sample
+from clipdistill.data.tagged_text import TaggedText
 from clipdistill.errors import UserError
 
 SHARE = 0.15
@@ -60,20 +61,22 @@ class MaskedTexts(TrueTexts):
     Of the chosen words 80 % become [MASK], 10 % another word, 10 % stay, as in BERT. Marks aren't chosen.
 
     Args:
-        whole_words: choose words and not their pieces, as VL-BERT does.
+        whole_words: choose words and not their pieces, as VL-BERT does. share: of words that are chosen.
     """
 
     def __init__(
-        self, model: Any, reads: TrueText, name: str, max_tokens: int | None = None, whole_words: bool = False
-    ) -> None:
+        self, model: Any, reads: TrueText, name: str, max_tokens: int | None = None, whole_words: bool = False,
+        share: float = SHARE,
+    ) -> None:  # fmt: skip
         super().__init__(model, reads, name, max_tokens)
-        self.whole_words = whole_words
+        self.whole_words, self.share = whole_words, share
+        self._how = whole_words, share
         # Asked of the tokenizer once: each of these takes it longer than a text.
         self._marks = frozenset(self.tokenizer.all_special_ids)
         self._others = int(self.tokenizer.convert_tokens_to_ids("!")), len(self.tokenizer)
 
     def __eq__(self, other: object) -> bool:
-        return super().__eq__(other) and isinstance(other, MaskedTexts) and self.whole_words == other.whole_words
+        return super().__eq__(other) and isinstance(other, MaskedTexts) and self._how == other._how
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -85,7 +88,7 @@ class MaskedTexts(TrueTexts):
         if self.whole_words:
             words = _joined(words, [piece.startswith("##") for piece in self.tokenizer.convert_ids_to_tokens(ids)])
         wanted = [-1] * len(ids)
-        for place in (place for number in chosen(dice, range(len(words))) for place in words[number]):
+        for place in (place for number in chosen(dice, range(len(words)), self.share) for place in words[number]):
             wanted[place], lot = ids[place], dice.random()
             if lot < 0.8:
                 ids[place] = self.tokenizer.mask_token_id
@@ -105,9 +108,10 @@ class MaskedTexts(TrueTexts):
 class ExchangedTexts(TrueTexts):
     """`TrueTexts` that say something else of the picture half of the times, by exchanged words (`exchanged_words`).
 
-    Adds `is_own` int64 [B], 1 = as it was, and `can_differ` bool [B]: whether the text has words to exchange; one that
-    has none stays as it is and says nothing of matching. Of a question with its answer (and reason) the last text is
-    changed, so that what is asked stays. Tags keep their place.
+    Adds `is_own` int64 [B], 1 = as it was, `can_differ` bool [B]: whether the text has words to exchange; one that has
+    none stays as it is and says nothing of matching; and `NAME/exchanged` int64 [B, L], 1 = a token of an exchanged
+    word, 0 = another word, -1 = a mark or padding. Of a question with its answer (and reason) the last text is changed,
+    so that what is asked stays. Tags keep their place.
 
     Args:
         classes: words, each of which may become another of its class; none = two words of a kind change places.
@@ -121,6 +125,7 @@ class ExchangedTexts(TrueTexts):
     ) -> None:
         super().__init__(model, reads, name, max_tokens)
         self.classes = classes
+        self._marks = frozenset(self.tokenizer.all_special_ids)
 
     def __eq__(self, other: object) -> bool:
         return super().__eq__(other) and isinstance(other, ExchangedTexts) and self.classes == other.classes
@@ -142,22 +147,33 @@ class ExchangedTexts(TrueTexts):
             "`task.exchange`"
         )
 
-    def row(self, sample: Sample, draw: Draw) -> tuple[Coded, int, bool]:
-        """A text's tokens, whether it is as it was, and whether it could be another."""
+    def row(self, sample: Sample, draw: Draw) -> tuple[Coded, list[int], int, bool]:
+        """A text's tokens, which are exchanged, whether it is as it was, and whether it could be another."""
         texts, dice = self.drawn(sample, draw), dice_of(draw, "exchanged", sample)
         own, last = dice.random() < 0.5, list(texts)[-1]
         other = exchanged(texts[last], self.classes, dice)
-        if other is None:
-            return self._coded(texts), 1, False
-        return self._coded(texts if own else {**texts, last: other}), int(own), True
+        found, changed = texts, dict.fromkeys(texts, TaggedText(""))
+        if other is not None and not own:
+            found = {**texts, last: other.text}
+            changed[last] = TaggedText(other.text.text, other.words)
+        marked = {name: TaggedText(text.text, changed[name].tags) for name, text in found.items()}
+        coded, (ids, _, exchanged_ones) = self._coded(found), self._coded(marked)
+        flags = [
+            -1 if number in self._marks else int(tag >= 0) for number, tag in zip(ids, exchanged_ones, strict=True)
+        ]
+        return coded, flags, int(own or other is None), other is not None
 
     def collate(self, rows: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Padded to the longest."""
+        found = super().collate([coded for coded, *_ in rows])
+        flags = torch.full_like(found[f"{self.name}/ids"], -1)
+        for place, (_, row, _, _) in enumerate(rows):
+            flags[place, : len(row)] = torch.tensor(row)
         return {
-            **super().collate([coded for coded, _, _ in rows]),
-            "is_own": torch.tensor([own for _, own, _ in rows]),
-            "can_differ": torch.tensor([can for _, _, can in rows]),
-        }
+            **found, f"{self.name}/exchanged": flags,
+            "is_own": torch.tensor([own for *_, own, _ in rows]),
+            "can_differ": torch.tensor([can for *_, can in rows]),
+        }  # fmt: skip
 
 
 class DrawnRegions(FusionRegions):
@@ -165,7 +181,7 @@ class DrawnRegions(FusionRegions):
 
     Adds `hidden_regions` bool [B, M], the masked ones; with `others`, of another picture of the data, or half of the
     times of the own one, `other/...`: what `FusionRegions` gives, no object shown, with `is_own` int64 [B], 1 = the own
-    picture; with `classes`, `region_classes` float32 [B, M, 1 + C], what each region is, background first.
+    picture; with `classes`, `region_classes` float32 [B, M, C], what each region is.
 
     Raises:
         UserError: with `classes`, regions without class names.
@@ -174,7 +190,7 @@ class DrawnRegions(FusionRegions):
     def __init__(self, data: Any, width: int | None = None, others: bool = True, classes: bool = False) -> None:
         super().__init__(data, width)
         self.others, self.classes = others, classes
-        if classes and not self.store.class_names:
+        if classes and not self.store.class_outputs:
             raise UserError(f"{self.store.path}: its regions have no class names; leave `region_classes` out")
 
     def row(self, sample: Sample, draw: Draw) -> Any:
@@ -213,11 +229,11 @@ def dice_of(draw: Draw, what: str, sample: Sample) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(integer(2**63, draw.seed, "masking", what, draw.epoch, sample.id)))
 
 
-def chosen(dice: np.random.Generator, places: Sequence[int]) -> list[int]:
+def chosen(dice: np.random.Generator, places: Sequence[int], share: float = SHARE) -> list[int]:
     """About a share of `places`, and one at least."""
     lots = dice.random(len(places))
-    chosen = [place for place, lot in zip(places, lots, strict=True) if lot < SHARE]
-    return chosen or [places[int(np.argmin(lots))]] if places else []
+    found = [place for place, lot in zip(places, lots, strict=True) if lot < share]
+    return found or [places[int(np.argmin(lots))]] if places else []
 
 
 def _joined(words: Sequence[list[int]], inside: Sequence[bool]) -> list[list[int]]:

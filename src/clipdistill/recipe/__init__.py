@@ -169,6 +169,12 @@ class RegionSpec(Options):
     )
     bins: int = Field(2, ge=1, le=7, description="of `map`: a box is pooled into bins x bins")
     pad: float = Field(1.1, ge=1, le=2, description="of `map`: how much wider and higher boxes are made")
+    whole: bool = Field(False, description="the whole picture is a region too, before the others; not of `files`")
+
+    @property
+    def most(self) -> int:
+        """The most regions that a picture can have."""
+        return self.max_regions + self.whole
 
     @model_validator(mode="before")
     @classmethod

@@ -96,7 +96,7 @@ class EvaluationRegions:
         waiting = self._waiting(mixtures)
         if not waiting or self.spec is None or self.base is None:
             return 0.0, 0.0
-        return region_cost(self._maker(), list(waiting.values()), self.spec.max_regions, self.device)
+        return region_cost(self._maker(), list(waiting.values()), self.spec.most, self.device)
 
     def check(self, mixtures: Mapping[str, tuple[Mixture, Path | None]]) -> None:
         """Name pictures whose regions a file lacks, where regions come from one; arguments as in `cost`."""

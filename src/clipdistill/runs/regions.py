@@ -89,11 +89,20 @@ def region_maker(spec: RegionSpec, model: Any, device: torch.device, batch_size:
     try:
         if spec.features == "map":
             return MapRegions(
-                model, device, found, spec.min_score, spec.max_regions, spec.level, spec.bins, spec.pad, batch_size
+                model,
+                device,
+                found,
+                spec.min_score,
+                spec.max_regions,
+                spec.level,
+                spec.bins,
+                spec.pad,
+                batch_size,
+                whole=spec.whole,
             )
     except UserError as error:
         raise UserError(f"`regions`: {error}") from error
-    return Crops(model, device, found, spec.min_score, spec.max_regions, spec.crop, batch_size)
+    return Crops(model, device, found, spec.min_score, spec.max_regions, spec.crop, batch_size, whole=spec.whole)
 
 
 def region_files(spec: RegionSpec) -> FileRegions:

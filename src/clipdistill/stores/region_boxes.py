@@ -65,13 +65,20 @@ class BoxFinder:
     """Finds the boxes of pictures, and keeps the surest inside of each.
 
     provider: see `models.regions`; None = the boxes of the data set (`Sample.regions`). detect_batch: pictures the
-    provider sees at once. min_score, max_regions: as `cache_regions` takes them.
+    provider sees at once. min_score, max_regions: as `cache_regions` takes them. whole: put the whole picture before
+    them, one more than `max_regions`: what isn't in any box is seen too.
     """
 
     provider: Any | None
     min_score: float
     max_regions: int
     detect_batch: int = 8
+    whole: bool = False
+
+    @property
+    def most(self) -> int:
+        """The most regions that a picture can have."""
+        return self.max_regions + self.whole
 
     def found(
         self, pictures: Any, rows: range, bad: list[dict[str, str]]
@@ -103,7 +110,10 @@ class BoxFinder:
             keep = (scores >= self.min_score) & (boxes[:, 2] - boxes[:, 0] >= 1) & (boxes[:, 3] - boxes[:, 1] >= 1)
             order = [int(k) for k in np.argsort(-scores, kind="stable") if keep[k]][: self.max_regions]
             if order:
-                return boxes[order], scores[order], [found.labels[k] for k in order]
+                lead = [np.array([0.0, 0.0, *size])] if self.whole else []
+                names = [found.labels[k] for k in order]
+                chosen = np.stack([*lead, *boxes[order]]), np.array([1.0] * len(lead) + scores[order].tolist())
+                return *chosen, ["picture"] * len(lead) + names
         return np.array([[0.0, 0.0, *size]]), np.ones(1), ["picture"]
 
 

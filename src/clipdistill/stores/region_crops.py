@@ -36,13 +36,14 @@ class Crops:
     crop: Literal["resize", "centre"] = "resize"
     batch_size: int = 64
     detect_batch: int = 8
+    whole: bool = False
     name: str = field(init=False)
     width: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.name = "annotations" if self.provider is None else self.provider.name
         self.width = int(self.model.embed_dim)
-        self.finder = BoxFinder(self.provider, self.min_score, self.max_regions, self.detect_batch)
+        self.finder = BoxFinder(self.provider, self.min_score, self.max_regions, self.detect_batch, self.whole)
         view = ImageView.from_preprocess(self.model.preprocess)
         self._encoder = Encoder(self.model, "embedding", self.device)
         self._view = replace(view, resize_mode="squash") if self.crop == "resize" else view

@@ -26,7 +26,8 @@ def finder_facts(model: Any, finder: BoxFinder, width: int, crop: str, pictures:
         "teacher": model.name, "teacher_fingerprint": fingerprint(model), "embed_dim": width,
         "provider": "annotations" if provider is None else provider.name,
         "provider_key": annotations_key(pictures) if provider is None else provider.key,
-        "min_score": finder.min_score, "max_regions": finder.max_regions, "crop": crop,
+        "min_score": finder.min_score, "max_regions": finder.most,
+        "crop": crop + (", the whole picture before them" if finder.whole else ""),
     }  # fmt: skip
 
 

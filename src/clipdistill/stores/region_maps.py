@@ -46,12 +46,13 @@ class MapRegions:
     pad: float = 1.1
     batch_size: int = 64
     detect_batch: int = 8
+    whole: bool = False
     name: str = field(init=False)
     width: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.name = "annotations" if self.provider is None else self.provider.name
-        self.finder = BoxFinder(self.provider, self.min_score, self.max_regions, self.detect_batch)
+        self.finder = BoxFinder(self.provider, self.min_score, self.max_regions, self.detect_batch, self.whole)
         with evaluating(self.model):
             self.map = chosen_level(self.model.map_levels(), self.level, self.model.name)
         self.width = self.map.channels * self.bins**2

@@ -3,9 +3,8 @@
 Its arrays have as many rows a picture as it has regions, best first: `features` [rows, D] in half precision (of crops
 unit vectors, else as what gave them has them), `geometry` [rows, 6] in float32: x1 y1 x2 y2 score area, and `shares`
 [rows, 4] in float32: the box as shares of the picture's width and height. Class names are notes of the blocks, and so
-are stamps, which tell whether a picture is still the one that was seen. Where the detector's probabilities are known,
-`classes` [rows, 1 + C] has them, background first, and `meta["classes"]` the C names. Rows are found by
-`Mixture.picture_ids`.
+are stamps, which tell whether a picture is still the one that was seen. Rows are found by `Mixture.picture_ids`.
+Where a detector's probabilities are known, `classes` [rows, C] has them.
 """
 
 from __future__ import annotations
@@ -21,9 +20,6 @@ from clipdistill.data.pictures import Pictures, stamp
 from clipdistill.errors import UserError
 from clipdistill.stores.arrays import AGAIN, ArraySpec
 from clipdistill.stores.store import Store
-
-CLASSES = "classes"
-"""Name of the array of class probabilities, and of the facts that name the classes."""
 
 
 def region_arrays(width: int, classes: int = 0) -> list[ArraySpec]:
@@ -144,21 +140,23 @@ class RegionStore(Store):
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """The C classes of `class_shares`: the detector's, or else every class name there is, by spelling."""
-        given = self.meta.get(CLASSES)
-        if given is not None:
-            return tuple(given)
+        """Every class name there is, by spelling."""
         return tuple(sorted({name for shard in self._shards for name in _labels(shard) if name}))
 
-    def class_shares(self, rows: Any, max_regions: int) -> np.ndarray:
-        """What each region is: float32 [B, M, 1 + C] of at least 0, background first, padded with 0.
+    @property
+    def class_outputs(self) -> int:
+        """How many numbers `class_shares` gives a region; 0 = nothing is known of classes."""
+        return self.class_count or (1 + len(self.class_names) if self.class_names else 0)
 
-        The detector's probabilities where the store has them, else 1 for the region's own class; a region without a
-        class name is background.
+    def class_shares(self, rows: Any, max_regions: int) -> np.ndarray:
+        """What each region is: float32 [B, M, class_outputs] of at least 0, padded with 0.
+
+        The detector's probabilities where the store has them; else the first is the background, the others the class
+        names, and the region's own has 1. A region without a class name is background.
         """
         rows = self.checked(rows)
-        if CLASSES in self._shards[0].specs:
-            return self.padded(CLASSES, rows, max_regions)[0]
+        if self.class_count:
+            return self.classes(rows, max_regions)
         found = np.zeros((len(rows), max_regions, 1 + len(self.class_names)), np.float32)
         place = np.arange(max_regions)
         for shard, mine, local in self._by_shard(rows):
@@ -184,7 +182,7 @@ def _labels(shard: Any) -> list[str]:
 class DryRegions:
     """Stands in a forecast for a store that isn't written yet: regions of the right shape, of ten classes."""
 
-    path, has_shares, class_names = "regions", True, tuple("abcdefghij")
+    path, has_shares, class_outputs = "regions", True, 11
 
     def __init__(self, width: int, max_regions: int) -> None:
         self.width, self.meta = width, {"max_regions": max_regions, "embed_dim": width, "provider": "none"}
@@ -205,4 +203,4 @@ class DryRegions:
 
     def class_shares(self, rows: Any, max_regions: int) -> np.ndarray:
         """All background."""
-        return np.eye(1 + len(self.class_names), dtype=np.float32)[np.zeros((len(rows), max_regions), np.int64)]
+        return np.eye(self.class_outputs, dtype=np.float32)[np.zeros((len(rows), max_regions), np.int64)]

@@ -20,6 +20,7 @@ from clipdistill.models.fusion.config import HeadName
 from clipdistill.objectives.adversarial import Reduce, adversarial_losses
 from clipdistill.tasks.adversarial import Adversarial, check_shifts, nothing_shifted
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions, Trainable
+from clipdistill.tasks.standardising import fit_features
 from clipdistill.tasks.targeted import TERMS, Distillation, targeted
 
 SEEDS = 2**31
@@ -112,6 +113,7 @@ class FusionTask(Task):
         Raises:
             UserError: no source has labels, or they are others than this task's.
         """
+        fit_features(self.student, data)
         firsts = [data[positions.start] for positions, _ in data.layout() if len(positions)]
         if not any(self.labelled(sample) for sample in firsts):
             raise UserError(f"`data.train`: '{firsts[0].id}' has no label, nor has another source's first sample")

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from clipdistill.data import Mixture
 from clipdistill.data.drawn_pictures import drawn_fields
 from clipdistill.data.fields import Field
+from clipdistill.data.fusion_fields import LAYOUTS
 from clipdistill.data.masked_fields import ExchangedTexts, MaskedTexts, TrueTexts
 from clipdistill.data.question_texts import TrueText
 from clipdistill.errors import UserError
@@ -23,11 +24,13 @@ from clipdistill.objectives.optimal_transport import transport_distance
 from clipdistill.objectives.soft_labels import class_divergence
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions, Trainable
 from clipdistill.tasks.fusion import SEEDS, scaled, set_tower
+from clipdistill.tasks.standardising import fit_features
 from clipdistill.tasks.targeted import TERMS as TAUGHT
 from clipdistill.tasks.targeted import Distillation, targeted
 
 HEADS: dict[str, HeadName] = {
     "words": "words", "regions": "region_features", "region_classes": "region_classes", "matching": "matching",
+    "exchanged": "exchanged",
 }  # fmt: skip
 """Term -> the head that it trains."""
 
@@ -40,6 +43,8 @@ class FusionPretrainingOptions(TaskOptions):
     alone; a `hypothesis`; a `caption`."""
     max_tokens: int | None = Value(None, ge=8)
     """Longer texts are cut; none = as many as the model has positions for."""
+    masked: float = Value(0.15, gt=0, lt=1)
+    """Share of words that are masked; one of each text at least."""
     tower_lr: float = Value(1.0, ge=0)
     """Learning rate of the image tower of a student that reads pictures, times `train.lr`; 0 = it is frozen."""
     whole_words: bool = False
@@ -78,12 +83,22 @@ class FusionPretraining(Task):
     from what the detector says the region is, summed over classes, the mean over masked regions. Of masked regions
     neither is shown, nor in the whole image, which is the mean of the others. `matching`: half of the pairs don't match
     (`negatives`). `alignment`: in the same pass, what it costs to transport the words onto the regions, less for pairs
-    that match and more for others; it needs `matching`, and UNITER weighs it with a tenth of that.
+    that match and more for others; it needs `matching`, and UNITER weighs it with a tenth of that. `exchanged` (ours,
+    after ELECTRA, 2020): with exchanged words, also in the pass of matching, whether each word is one of them; the mean
+    over words. It says where a pair doesn't match, which the pooled vector has to find out by itself.
     """
 
     METHOD = "fusion_pretraining"
     KIND = "fusion"
-    TERMS = {"words": 2.0, "regions": 1.0, "region_classes": 0.0, "matching": 1.0, "alignment": 0.0, **TAUGHT}
+    TERMS = {
+        "words": 2.0,
+        "regions": 1.0,
+        "region_classes": 0.0,
+        "matching": 1.0,
+        "alignment": 0.0,
+        "exchanged": 0.0,
+        **TAUGHT,
+    }
     TEACHERS = (0, 1)
     FEATURES = "questions"
     Options = FusionPretrainingOptions
@@ -104,6 +119,8 @@ class FusionPretraining(Task):
 
     def build(self) -> None:
         """A language model guesses words alone, a model that reads pictures no classes; its tower trains or doesn't."""
+        if "exchanged" in self.weights and self.settings.negatives != "exchanged":
+            raise UserError("`task.weights.exchanged`: no words are exchanged; set `task.negatives` to exchanged")
         set_tower(self.student, self.settings)
         self.targeted = targeted(self.student, self.teachers, self.weights, self.settings.distil)
         self._check_targeted()
@@ -117,6 +134,10 @@ class FusionPretraining(Task):
                 raise UserError(
                     f"`task.weights.{term}`: '{self.student.name}' sees no picture; set `task.weights` to {{words: 1}}"
                 )
+        config = self.student.config
+        said = {number for _, number in LAYOUTS.get(config.architecture, {}).get(self.settings.reads, ())}
+        objects = {2} if config.architecture == "vl_bert" else {1}
+        self._unused = sorted(set(range(getattr(config, "types", 0))) - said - objects)
 
     def _check_targeted(self) -> None:
         if self.targeted is None:
@@ -135,11 +156,13 @@ class FusionPretraining(Task):
 
     def prepare(self, data: Mixture) -> None:
         """Put the heads on that are missing, or don't fit."""
+        fit_features(self.student, data)
         for term in (term for term in self.weights if term in HEADS):
             name = HEADS[term]
-            outputs = 2 if term == "matching" else 0  # 0 = as many as the student's words or feature's channels
+            # 0 = as many as the student has words, or a region's feature channels.
+            outputs = 2 if term in ("matching", "exchanged") else 0
             if term == "region_classes":
-                outputs = 1 + len(getattr(data.regions, "class_names", ()))
+                outputs = getattr(data.regions, "class_outputs", 0)
             seed = int(torch.randint(SEEDS, (1,)))
             there = self.student.config.heads.get(name)
             if there is None or outputs and there != outputs:
@@ -151,21 +174,29 @@ class FusionPretraining(Task):
         reads, limit = options.reads, options.max_tokens
         found: dict[str, Field] = {}
         if "words" in self.weights:
-            found["masked"] = MaskedTexts(self.student, reads, "masked", limit, options.whole_words)
-        pictures = "matching" in self.weights and options.negatives == "picture"
+            found["masked"] = MaskedTexts(self.student, reads, "masked", limit, options.whole_words, options.masked)
+        pairs = {"matching", "exchanged"} & set(self.weights)
+        pictures = bool(pairs) and options.negatives == "picture"
         classes = "region_classes" in self.weights
         found |= drawn_fields(self.student, data, reads, others=pictures, classes=classes, max_tokens=limit)
         if pictures or self.targeted is not None or {"regions", "region_classes"} & set(self.weights):
             found["plain"] = TrueTexts(self.student, reads, "plain", limit)
         if self.targeted is not None:
             found |= self.targeted.fields(data, {reads: found["plain"]}, right=True)  # type: ignore[dict-item]
-        if "matching" in self.weights and not pictures:
+        if pairs and not pictures:
             found["matched"] = ExchangedTexts(self.student, reads, "matched", limit, options.exchange)
         return found
 
     def trainable(self) -> Iterator[Trainable]:
         """An image tower's share of the learning rate is an option."""
         return scaled(super().trainable(), {"student.clip.": self.settings.tower_lr})
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Token types that no text here has follow type 0, from which UNITER's authors start those of VCR."""
+        if self._unused:
+            types = self.student.embeddings.types.weight
+            types[self._unused] = types[0].clone()
 
     def gathers(self, name: str) -> bool:
         """Nothing: each sample's loss is its own."""
@@ -179,7 +210,7 @@ class FusionPretraining(Task):
             found["words"] = self._words(seen)
         if {"regions", "region_classes"} & set(self.weights):
             found |= self._regions(seen)
-        if "matching" in self.weights:
+        if {"matching", "exchanged"} & set(self.weights):
             found |= self._matching(seen)
         if self.targeted is not None:
             found |= self._taught(seen)
@@ -203,6 +234,8 @@ class FusionPretraining(Task):
             found[term] = batch["hidden_regions"].sum(dim=1).float()
         if "can_differ" in batch:
             found |= {term: batch["can_differ"].float() for term in ("matching", "alignment") if term in self.weights}
+        if "exchanged" in self.weights:
+            found["exchanged"] = (batch["matched/exchanged"] >= 0).sum(dim=1) * batch["can_differ"].float()
         return found
 
     def _taught(self, batch: Batch) -> Features:
@@ -234,10 +267,17 @@ class FusionPretraining(Task):
         other = {name.removeprefix("other/"): value for name, value in batch.items() if name.startswith("other/")}
         inputs = fusion_inputs({**batch, **other}, "matched" if "matched/ids" in batch else "plain")
         output, own = self.student(inputs), batch["is_own"]
-        scores = self.student.scores("matching", output, inputs)
-        found = {"matching": cross_entropy(scores, own, reduction="none")}
+        found: Features = {}
+        if "matching" in self.weights:
+            scores = self.student.scores("matching", output, inputs)
+            found["matching"] = cross_entropy(scores, own, reduction="none")
         if "alignment" in self.weights:
             found["alignment"] = (2 * own - 1) * alignment(output, inputs)
+        if "exchanged" in self.weights:
+            other_words = batch["matched/exchanged"]
+            there = other_words >= 0
+            scores = self.student.scores("exchanged", output, inputs, there)
+            found["exchanged"] = mean_of_each(cross_entropy(scores, other_words[there], reduction="none"), there)
         return found
 
 

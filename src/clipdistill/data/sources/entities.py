@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from xml.etree import ElementTree
 
 import numpy as np
 
 from clipdistill.data.sample import Regions
 from clipdistill.data.sources.base import Row, TableSource, existing, find_root, not_empty
-from clipdistill.data.tagged_text import Tag, TaggedText
+from clipdistill.data.tagged_text import NAMES, Tag, TaggedText
 from clipdistill.errors import UserError
 
 GET = (
@@ -24,31 +24,35 @@ GET = (
 )
 _MARK = re.compile(r"\[/EN#(\d+)((?:/[^\s\]/]+)+)\s+([^\]]*)\]")
 NOT_SHOWN = "notvisual"
+Points = Literal["phrase", "head", "name", "nothing"]
 
 
 def open_entities(
     path: str, *, name: str | None = None, split: str = "train", root: str | None = None,
-    points: Literal["phrase", "head"] = "phrase",
+    points: Points = "phrase",
 ) -> TableSource:  # fmt: skip
     """Open a folder of Flickr30k Entities.
 
     Left out, and named with the reason, are pictures whose sentences or boxes are missing or broken.
 
     split: SPLIT.txt in the folder lists the pictures' ids. root: the folder of the pictures; by default
-    flickr30k-images or images in the folder or beside it. points: whether all words of a phrase point to its box, or
-    its last word alone ("head"). Of a phrase with several boxes the first counts.
+    flickr30k-images or images in the folder or beside it. points: which words of a phrase point to its box: all of
+    them ("phrase"), the last one ("head"), or a name that is put before it ("name": "Casey, a man, sits"; the names
+    are those of VCR's persons, by the box's number, so that the texts point as VCR's do), or none ("nothing": what is
+    meant has to be found). Of a phrase with several boxes the first counts.
 
     Raises:
         UserError: no such folder, split or picture folder, or nothing usable in it.
     """
     folder = existing(path, "folder", GET)
-    if points not in ("phrase", "head"):
-        raise UserError(f"data format 'flickr30k_entities': `points` is phrase or head, not {points!r}")
+    if points not in get_args(Points):
+        there = ", ".join(get_args(Points))
+        raise UserError(f"data format 'flickr30k_entities': `points` is one of {there}, not {points!r}")
     listed = existing(folder / f"{split}.txt", "file", f"its splits are {_splits(folder)}")
     skipped: list[tuple[str, str]] = []
     rows = []
     for one in listed.read_text(encoding="utf-8").split():
-        read = _read(folder, one, points == "head")
+        read = _read(folder, one, points)
         if isinstance(read, str):
             skipped.append((one, read))
         else:
@@ -57,14 +61,14 @@ def open_entities(
     names = ("flickr30k-images", "images", "")
     roots = [existing(root, "folder")] if root else [base / one for base in (folder, folder.parent) for one in names]
     place = find_root(roots, [row.image for row in rows], listed)
-    return TableSource(name or f"entities_{split}", place, rows, skipped)
+    return TableSource(name or f"entities_{split}_{points}", place, rows, skipped)
 
 
 def _splits(folder: Path) -> str:
     return ", ".join(sorted(one.stem for one in folder.glob("*.txt"))) or "not there"
 
 
-def _read(folder: Path, one: str, head: bool) -> Row | str:
+def _read(folder: Path, one: str, points: Points) -> Row | str:
     """A picture's row, or what is wrong with it."""
     sentences, boxes = folder / "Sentences" / f"{one}.txt", folder / "Annotations" / f"{one}.xml"
     try:
@@ -79,7 +83,7 @@ def _read(folder: Path, one: str, head: bool) -> Row | str:
         return f"{sentences.name} has no sentence"
     kinds: dict[str, str] = {}
     first = {entity: place for place, (entity, _) in reversed(list(enumerate(found)))}
-    texts = [read_sentence(line, first, kinds, head) for line in lines]
+    texts = [read_sentence(line, first, kinds, points) for line in lines]
     labels = tuple(kinds.get(entity, "") for entity, _ in found)
     table = np.array([box for _, box in found], np.float32).reshape(-1, 4)
     regions = Regions(table, np.ones(len(table), np.float32), labels)
@@ -105,21 +109,31 @@ def _boxes(tree: ElementTree.Element) -> list[tuple[str, tuple[float, ...]]] | s
     return found
 
 
-def read_sentence(line: str, boxes: dict[str, int], kinds: dict[str, str], head: bool = False) -> TaggedText:
+def read_sentence(line: str, boxes: dict[str, int], kinds: dict[str, str], points: Points = "phrase") -> TaggedText:
     """A sentence without its marks: "[/EN#7/people A man] sits ." -> "A man sits ." with a tag for what 7 shows.
 
-    boxes: an entity's number -> its region. kinds: is filled, an entity's number -> its (first) type. head: tag the
-    last word of a phrase alone.
+    boxes: an entity's number -> its region. kinds: is filled, an entity's number -> its (first) type. points: see
+    `open_entities`.
     """
     text, last = "", 0
     tags: list[Tag] = []
     for mark in _MARK.finditer(line):
         text += line[last : mark.start()]
         entity, kind, phrase = mark.group(1), mark.group(2).split("/")[1], mark.group(3).strip()
-        start = len(text) + (phrase.rfind(" ") + 1 if head else 0)
-        text, last = text + phrase, mark.end()
+        last = mark.end()
         if kind != NOT_SHOWN:
             kinds.setdefault(entity, kind)
-            if entity in boxes:
-                tags.append(Tag(start, len(text), boxes[entity]))
+        region = boxes.get(entity) if kind != NOT_SHOWN and points != "nothing" else None
+        if region is None:
+            text += phrase
+            continue
+        start = len(text)
+        if points == "name":
+            name = NAMES[region % len(NAMES)]
+            tags.append(Tag(start, start + len(name), region))
+            goes_on = line[last:].strip() not in ("", ".") and not line[last:].lstrip().startswith(",")
+            text += f"{name}, {phrase}" + "," * goes_on
+        else:
+            tags.append(Tag(start + (phrase.rfind(" ") + 1 if points == "head" else 0), start + len(phrase), region))
+            text += phrase
     return TaggedText(text + line[last:], tuple(tags))

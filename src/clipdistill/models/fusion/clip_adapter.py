@@ -152,7 +152,9 @@ class ClipAdapter(FusionBase):
         if word_shift is not None or weights:
             raise UserError(f"fusion model '{self.name}': an adapter shifts no words and shows no attention weights")
         with torch.no_grad():
-            said, tokens, there = token_embeddings(self.clip, inputs.ids)
+            # Questions come many times in a batch, and CLIP's text tower costs more than all that is trained.
+            texts, place = torch.unique(inputs.ids, dim=0, return_inverse=True)
+            said, tokens, there = (each[place] for each in token_embeddings(self.clip, texts))
         regions = _long(shifted(inputs.features, region_shift))
         said, tokens = _long(said), _long(tokens)
         sequence = torch.cat([tokens, regions], dim=1)

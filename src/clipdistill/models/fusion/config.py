@@ -14,7 +14,7 @@ from clipdistill.errors import UserError, explain, nearest
 
 Architecture = Literal["uniter", "vl_bert", "bert", "clip_vil"]
 Attention = Literal["eager", "sdpa"]
-HeadName = Literal["vcr", "snli_ve", "vqa", "words", "region_features", "region_classes", "matching"]
+HeadName = Literal["vcr", "snli_ve", "vqa", "words", "region_features", "region_classes", "matching", "exchanged"]
 SHIPPED_WORDPIECE = "clipdistill:petri_wordpiece"
 """In a configuration: the WordPiece vocabulary of the petri world's words, which comes with the package."""
 TAG_WORDS = 81
@@ -42,6 +42,9 @@ class FusionConfig(BaseModel):
     """Rows of the token types. UNITER: 0 text, 1 regions; for VCR also 2 answer, 3 rationale. VL-BERT: 3."""
     region_width: int = Field(2048, ge=1)
     """Numbers in a region's feature, as the detector gives them."""
+    standardised: bool = False
+    """Ours: features (UNITER: and boxes) are centred and scaled, channel by channel, by what the first training data
+    has. What a detector's layers give lies around a common vector, which a small model takes long to look past."""
     coordinates: int = Field(256, ge=1)
     """VL-BERT: sines (and as many cosines) for each of a box's four numbers."""
     visual_width: int | None = None
@@ -55,8 +58,8 @@ class FusionConfig(BaseModel):
     released configurations, where training brings the pictures in; `spread` makes them as long as a word's embedding
     from the start."""
     tags: bool = False
-    """UNITER, CLIP-ViL: a word that points to a region carries the region's projected feature, through a LayerNorm of
-    its own. Ours: the authors' words carry nothing. VL-BERT's always do."""
+    """UNITER, CLIP-ViL: a word that points to a region carries the region's feature and box, through a LayerNorm of its
+    own. Ours: the authors' words carry nothing. VL-BERT's always do."""
     untagged: Literal["whole_image", "nothing"] = "whole_image"
     """VL-BERT: the visual feature of words that point to no region; `whole_image` is the authors'."""
     heads: dict[HeadName, int] = {}
@@ -88,11 +91,14 @@ _VL_BERT_LARGE = {**_VL_BERT, **_LARGE, "tokenizer": "bert-large-uncased"}
 _BERT = {**_UNITER, "architecture": "bert", "heads": {"words": 0}}
 _PRETRAINING = {"heads": {"words": 0, "region_features": 0, "region_classes": 1601, "matching": 2}}
 _VCR = {"vocabulary": 28996 + TAG_WORDS, "types": 4, "heads": {"vcr": 2}}
-# Wide enough to learn, small enough for two cores; `vocabulary` is that of the shipped words. BERT's spread of 0.02 is
-# made for 768 channels: a twelfth of them need sqrt(12) times as much for layers of the same strength.
+# Wide enough to learn, small enough for two cores; `vocabulary` is that of the shipped words, `region_width` that of a
+# map of petri-teacher-small. BERT's spread of 0.02 is made for 768 channels: a twelfth of them need sqrt(12) times as
+# much for layers of the same strength. With BERT's dropout, 64 channels don't learn to hold a word against a region
+# (docs/results.md).
 _PETRI = {
     "vocabulary": 312, "width": 64, "layers": 2, "attention_heads": 4, "hidden": 256, "positions": 96,
-    "region_width": 128, "spread": 0.08,
+    "region_width": 576, "spread": 0.08, "dropout": 0.0, "attention_dropout": 0.0,
+    "standardised": True,
 }  # fmt: skip
 
 NAMED: dict[str, dict[str, Any]] = {
@@ -123,7 +129,7 @@ _CLIP_VIL = {**_UNITER, "architecture": "clip_vil", "types": 4, "tags": True, "v
 CLIP_VIL: dict[str, dict[str, Any]] = {
     "clip-vil-base": _CLIP_VIL,
     "clip-vil-large": {**_CLIP_VIL, **_LARGE, "tokenizer": "bert-large-cased"},
-    "petri-clip-vil": {**_PETRI, "architecture": "clip_vil", "types": 4, "tags": True, "visual_scale": 0.02},
+    "petri-clip-vil": {**_PETRI, "architecture": "clip_vil", "types": 4, "tags": True, "visual_scale": 0.08},
 }
 """Those that stand on a CLIP's image tower: a recipe writes `clip-vil-base:MODEL`, MODEL being any name of a CLIP."""
 ALL: Mapping[str, dict[str, Any]] = ChainMap(NAMED, CLIP_VIL)

@@ -58,18 +58,48 @@ class WordEmbeddings(nn.Module):
         return found
 
 
+class Standardised(nn.Module):
+    """(features - mean) / scale, channel by channel; as they are until `fit` has seen some."""
+
+    mean: Tensor
+    scale: Tensor
+    fitted: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
+
+    def fit(self, features: Tensor) -> None:
+        """Take mean and deviation of features [n, F], once; of a channel that hardly varies a tenth of the usual."""
+        if bool(self.fitted):
+            return
+        mean, scale = features.mean(dim=0), features.std(dim=0, correction=0)
+        self.mean.copy_(mean)
+        self.scale.copy_(scale.clamp_min(max(0.1 * float(scale.median()), EPS)))
+        self.fitted.fill_(True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[..., F] -> [..., F]."""
+        found: Tensor = (features - self.mean.to(features.dtype)) / self.scale.to(features.dtype)
+        return found
+
+
 class UniterEmbeddings(WordEmbeddings):
     """UNITER (2020), section 3.1, as its code has it.
 
     A word: LN(word + position + type). A region: LN(LN(linear(feature)) + LN(linear(box)) + type 1), where a box is x1
     y1 x2 y2 w h and w * h, all as shares; regions have no position. Of masked regions the feature is zero plus a learnt
-    vector. With `tags` (ours) a word that points to a region adds LN(linear(feature)) of it, with a LayerNorm of its
-    own.
+    vector. With `tags` (ours) a word that points to a region adds LN(LN(linear(feature)) + LN(linear(box))) of it, the
+    outer LayerNorm its own: feature and box, as VL-BERT's words have both.
     """
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__(config)
         width = config.width
+        self.standard = Standardised(config.region_width) if config.standardised else None
+        self.standard_box = Standardised(7) if config.standardised else None
         self.feature, self.box = nn.Linear(config.region_width, width), nn.Linear(7, width)
         self.feature_norm, self.box_norm = nn.LayerNorm(width, eps=EPS), nn.LayerNorm(width, eps=EPS)
         self.tag_norm = nn.LayerNorm(width, eps=EPS) if config.tags else None
@@ -87,13 +117,16 @@ class UniterEmbeddings(WordEmbeddings):
         self, inputs: FusionInputs, word_shift: Tensor | None = None, region_shift: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """See `Embeddings`."""
-        features = shifted(hide(inputs.features, inputs.hidden_regions, self.masked_feature), region_shift)
+        shown = inputs.features if self.standard is None else self.standard(inputs.features)
+        features = shifted(hide(shown, inputs.hidden_regions, self.masked_feature), region_shift)
         projected = self.feature(features)
+        boxes = seven_numbers(inputs.boxes)
+        boxes = boxes if self.standard_box is None else self.standard_box(boxes)
+        seen = self.feature_norm(projected) + self.box_norm(self.box(boxes))
         words = shifted(self.words(inputs.ids), word_shift)
         if self.tag_norm is not None and inputs.tags is not None:
-            words = words + pointed(self.tag_norm(projected), inputs.tags) * (inputs.tags >= 0)[..., None]
+            words = words + pointed(self.tag_norm(seen), inputs.tags) * (inputs.tags >= 0)[..., None]
         text = self.placed(words, inputs)
-        seen = self.feature_norm(projected) + self.box_norm(self.box(seven_numbers(inputs.boxes)))
         regions = self.region_norm(seen + self.types.weight[1])
         sequence = torch.cat([self.dropout(text), self.dropout(regions)], dim=1)
         return sequence, torch.cat([inputs.text_mask, inputs.region_mask], dim=1)
@@ -121,8 +154,9 @@ class VLBertEmbeddings(nn.Module):
         self.masked_object_word = nn.Parameter(torch.empty(1, width))
         self.masked_feature = nn.Parameter(torch.empty(1, config.region_width))
         self.text_alone = nn.Parameter(torch.empty(1, visual))
+        self.standard = Standardised(config.region_width) if config.standardised else None
         self.region = nn.Linear(8 * config.coordinates + config.region_width, visual)
-        self.region_dropout = nn.Dropout(0.1)
+        self.region_dropout = nn.Dropout(config.dropout)
         self.text_visual: nn.Module = nn.Identity() if visual == width else nn.Linear(visual, width)
         self.object_visual: nn.Module = nn.Identity() if visual == width else nn.Linear(visual, width)
         self.text_visual_norm, self.object_visual_norm = nn.LayerNorm(width, eps=EPS), nn.LayerNorm(width, eps=EPS)
@@ -141,7 +175,7 @@ class VLBertEmbeddings(nn.Module):
         self, inputs: FusionInputs, word_shift: Tensor | None = None, region_shift: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """See `Embeddings`."""
-        features = inputs.features
+        features = inputs.features if self.standard is None else self.standard(inputs.features)
         if inputs.hidden_regions is not None:
             features = torch.where(inputs.hidden_regions[..., None], self.masked_feature[0], features)
         boxes = waves(inputs.boxes, self.coordinates)

@@ -69,8 +69,10 @@ def make_head(name: HeadName, outputs: int, config: FusionConfig) -> Head:
         return Head(width, outputs, between=width, norm=uniter, reads="objects")
     if name == "matching":
         return Head(width, 2)
+    if name == "exchanged":
+        return Head(width, 2, between=width, reads="text")
     if uniter:
         return Head(width, outputs, between=2 * width, activation="relu" if name == "vcr" else "gelu")
     if name == "vqa":
-        return Head(width, outputs, between=width, dropout=0.1, reads="mask")
-    return Head(width, outputs, dropout=0.1)
+        return Head(width, outputs, between=width, dropout=config.dropout, reads="mask")
+    return Head(width, outputs, dropout=config.dropout)

@@ -125,9 +125,15 @@ NOT_OURS: dict[str, tuple[str, ...]] = {
 """VL-BERT's detector, which its end-to-end files hold too: here region features come from outside; BERT's buffers."""
 
 MAY_LACK: dict[str, tuple[str, ...]] = {
-    "uniter": ("embeddings.tag_norm.",),  # ours
+    "uniter": ("embeddings.tag_norm.", "embeddings.standard.", "embeddings.standard_box."),  # ours
     # Pretrained without a pooler; the vectors of masked regions and of lone texts are only in (some) pretraining files.
-    "vl_bert": ("pooler.", "embeddings.masked_feature", "embeddings.masked_object_word", "embeddings.text_alone"),
+    "vl_bert": (
+        "pooler.",
+        "embeddings.masked_feature",
+        "embeddings.masked_object_word",
+        "embeddings.text_alone",
+        "embeddings.standard.",
+    ),
     "bert": ("pooler.",),  # BertForMaskedLM has none
 }
 """What the authors' files of some stages don't hold; it keeps its start."""

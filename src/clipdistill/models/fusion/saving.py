@@ -20,6 +20,7 @@ from clipdistill.models.fusion.model import FusionModel
 from clipdistill.models.fusion.released import from_released, read_released, released_config
 from clipdistill.models.fusion.starting import on_clip, split_name, start_from_bert
 from clipdistill.models.loading import load_model
+from clipdistill.models.named import WEIGHTS_FOLDER
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CHECKPOINTS = (".pt", ".pth", ".bin", ".model", ".safetensors")
@@ -27,16 +28,20 @@ TYPE = "clipdistill_fusion"
 """Stands as `model_type` in `config.json`, which transformers' models have too."""
 
 
-def save_fusion(model: FusionBase, folder: str | Path) -> None:
+def save_fusion(model: FusionBase, folder: str | Path, dtype: torch.dtype | None = None) -> None:
     """Write `model.safetensors`, the tokenizer's files and then `config.json`, which makes the folder a model.
 
-    Of an adapter or a CLIP-ViL its own weights alone; the CLIP has to lie in `clip/`.
+    Of an adapter or a CLIP-ViL its own weights alone; the CLIP has to lie in `clip/`. dtype: what weights are rounded
+    to; opened again they are float32.
     """
     from safetensors.torch import save
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.own_state().items()}
+    state = {
+        name: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
+        for name, value in model.own_state().items()
+    }
     with atomic_path(folder / WEIGHTS) as temporary:
         temporary.write_bytes(save(state))
     if isinstance(model, FusionModel) and model.has_tokenizer:
@@ -46,8 +51,8 @@ def save_fusion(model: FusionBase, folder: str | Path) -> None:
 
 
 def fusion_folder(name: str | Path) -> Path | None:
-    """The folder with a fusion model that a name stands for, `student/` of a RUN; None when there is none."""
-    for folder in (Path(name), Path(name) / "student"):
+    """The folder with a model that a name stands for: itself, `student/` of a RUN, shipped; None = there is none."""
+    for folder in (Path(name), Path(name) / "student", WEIGHTS_FOLDER / name):
         try:
             found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -126,7 +131,11 @@ def _from_folder(folder: Path) -> FusionBase:
         words = None if there is None else open_tokenizer(config, there)
         with torch.device("meta"):
             model = FusionModel(config, name=name, tokenizer=words)
-        model.load_state_dict(load_file(folder / WEIGHTS), assign=True)
+        state = {
+            key: value.float() if value.is_floating_point() else value
+            for key, value in load_file(folder / WEIGHTS).items()
+        }
+        model.load_state_dict(state, assign=True)
     except UserError:
         raise
     except Exception as error:

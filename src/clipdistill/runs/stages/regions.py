@@ -45,7 +45,7 @@ class FindRegions(Stage):
         if (self.spec.store / "store.json").is_file():
             return Forecast("regions")
         ranks, pictures = self.parts.ranks, Pictures(self.parts.data.whole)
-        seconds, disk = region_cost(self._maker(), [pictures], self.spec.max_regions, ranks.device)
+        seconds, disk = region_cost(self._maker(), [pictures], self.spec.most, ranks.device)
         return Forecast("regions", seconds / ranks.world_size, disk_bytes=disk)
 
     def run(self) -> None:
@@ -80,5 +80,5 @@ class FindRegions(Stage):
 def dry_regions(parts: Parts, width: int) -> Mixture:
     """The training data with regions of the right shape, for the forecast of what reads them."""
     mixture = copy(parts.data.mixture)
-    mixture.regions = DryRegions(width, region_spec(parts.recipe).max_regions)
+    mixture.regions = DryRegions(width, region_spec(parts.recipe).most)
     return mixture
