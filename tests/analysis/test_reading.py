@@ -47,6 +47,15 @@ def test_right_pairs_by_hand_in_any_batch(architecture: str, batch_size: int, so
     np.testing.assert_allclose(found.values[..., :2].sum(-1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_no_variant_counts_padding(architecture: str, source: Any) -> None:
+    options = ImportanceOptions(queries="all", tokens="mean", special="renormalised", pairs="all")
+    model = tiny(architecture)
+    apart, together = (read_importance(asked(model, source, size), "answers", options) for size in (4, 64))
+    np.testing.assert_allclose(apart.values, together.values, atol=1e-7)
+    assert apart.tokens == pytest.approx(together.tokens)
+
+
 def test_all_pairs_are_the_mean_of_a_questions_four(source: Any) -> None:
     model = tiny("uniter")
     found = read_importance(asked(model, source), "answers", ImportanceOptions(pairs="all"))

@@ -163,4 +163,9 @@ def test_what_is_refused_in_one_line(command: Command, runs: dict[str, Path], wo
     (unlabelled / "test.jsonl").write_text("".join(json.dumps(each) + "\n" for each in without))
     assert "--pairs right: " in line(runs["td-0"], data=f"vcr:{unlabelled}@test")
     assert "--ablate: " in line(runs["td-0"], "--pairs", "all", "--ablate", data=f"vcr:{unlabelled}@test")
+    assert "--show: " in line(runs["td-0"], "--pairs", "all", "--show", "test-0", data=f"vcr:{unlabelled}@test")
+    assert "--words: " in line(runs["td-0"], "--show", 0, "--words", "petri-teacher-small")
     assert not out.exists()
+    said = command("analyse", runs["td-0"], "--data", f"vcr:{unlabelled}@test", "--pairs", "all", "--out", out)
+    assert said.code == 0, said.err[-2000:]
+    assert json.loads((out / "analysis.json").read_text())["words"] == []

@@ -74,6 +74,12 @@ def analyse(
     opener = Opener(device, batch_size, regions)
     questions = open_data(data, list(opener.model(after[0].path).heads), count)
     names = questions.whole.ids[:show] if isinstance(show, int) else list(show)
+    if not _labelled(questions, questions.whole[0]):
+        if not isinstance(show, int):
+            raise UserError(f"--show: {questions.name} has no right answers, so there is no pair to show; leave it out")
+        names = []
+    if words and not names:
+        raise UserError("--words: no question is shown beside which its scores could stand; see --show")
     shown = questions.some(names) if names else None
     _check(opener, questions, [*after, *before], options, ablation, layer if names else None)
     scores = selection_scores(words, shown, names, questions.reads) if words and shown else None
@@ -180,10 +186,10 @@ def _check(
 ) -> None:  # fmt: skip
     """Everything that can be wrong with a model or its regions, before a question is read."""
     first = questions.part[0]
-    label = LABELS.get(questions.reads)
-    if options.pairs == "right" and label is not None and first.fields.get(label) is None:
+    if options.pairs == "right" and not _labelled(questions, first):
         raise UserError(
-            f"--pairs right: '{first.id}' of {questions.name} has no '{label}'; give labelled data, or --pairs all"
+            f"--pairs right: '{first.id}' of {questions.name} has no '{LABELS[questions.reads]}'; give labelled data, "
+            "or --pairs all"
         )
     answered = {"vcr": "rationale_label" in first.fields, "snli_ve": first.label is not None}
     if ablation and not answered.get(questions.suite, "answers" in first.fields):
@@ -195,6 +201,12 @@ def _check(
         if vocabulary is not None and (why := without_head(model, questions.suite, vocabulary)):
             raise UserError(f"--ablate: {why}")
         opener.pairs(opener.job(subject.path, model), questions)
+
+
+def _labelled(questions: Questions, sample: Any) -> bool:
+    """Whether the right pair of a question is known, where it has several."""
+    label = LABELS.get(questions.reads)
+    return label is None or sample.fields.get(label) is not None
 
 
 def _words(
