@@ -24,7 +24,7 @@ from clipdistill.errors import UserError
 from clipdistill.evaluate.suites.base import Job
 from clipdistill.models.fusion import fusion_inputs
 from tests.analysis.asked_questions import Sparse, asked, tiny
-from tests.models.tiny_fusion import ARCHITECTURES, tiny_inputs
+from tests.models.tiny_fusion import tiny_inputs
 
 
 def answers(model: Any, inputs: Any) -> torch.Tensor:
@@ -33,9 +33,9 @@ def answers(model: Any, inputs: Any) -> torch.Tensor:
     return found
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_without_the_picture_no_answer_depends_on_it(architecture: str) -> None:
-    model, inputs = tiny(architecture).eval(), tiny_inputs()
+@pytest.mark.parametrize(("architecture", "more"), [("uniter", {}), ("uniter", {"tags": True}), ("vl_bert", {})])
+def test_without_the_picture_no_answer_depends_on_it(architecture: str, more: dict[str, Any]) -> None:
+    model, inputs = tiny(architecture, **more).eval(), tiny_inputs()
     other = dataclasses.replace(inputs, features=inputs.features.flip(0) + 1)
     assert not torch.allclose(answers(model, inputs), answers(model, other))
     with changed_inputs(model, without_picture):

@@ -9,6 +9,7 @@ from typing import Any
 
 from clipdistill.analysis.ablation import CASES, MEASURES
 from clipdistill.report.content import Table
+from clipdistill.report.tables import metric_label
 from clipdistill.report.words import MINUS, PLUS_MINUS
 
 QUOTED = (
@@ -18,10 +19,10 @@ QUOTED = (
 )
 MAPS = "A cell is a head of a layer: the mean over the questions. All maps have one scale."
 ABLATION = (
-    "Per cent right. Attention shows where a model looks, and not what its answers hang on; this does. No picture: it "
-    "never trained without one. Another question's picture: each side is as in training, but they don't belong "
-    "together. Masked: the words of the question (the hypothesis) are [MASK], options stay. In brackets the standard "
-    "error of one run's share, or the deviation over runs."
+    "Per cent right. Attention shows where a model looks, and not what its answers hang on; this does. No picture: a "
+    "model that always saw one is out of its depth. Another question's picture: each side is as in training, but they "
+    "don't belong together. Masked: the words of the question (the hypothesis) are [MASK], options stay. In brackets "
+    "the standard error of one run's share, or the deviation over runs."
 )
 
 
@@ -102,7 +103,7 @@ def ablation_table(content: Mapping[str, Any]) -> Table:
             drop = 100 * statistics.fmean(model["ablation"][case] - model["ablation"]["as_it_is"] for model in models)
             cells += [f"{100 * mean:.1f} ({100 * spread:.1f})", "" if case == "as_it_is" else _points(drop)]
         rows.append([label, *cells])
-    measure = MEASURES[content["suite"]]
+    measure = metric_label(MEASURES[content["suite"]])
     named = {"after": measure} if len(roles) == 1 else {role: f"{measure}, {role}" for role in roles}
     header = [f"{content['data']}, {content['questions']:,} questions"]
     return Table([*header, *(cell for role in roles for cell in (named[role], "change"))], rows)
