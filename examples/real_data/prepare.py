@@ -53,7 +53,7 @@ TEMPLATES = (
 )  # fmt: skip
 CAPTIONS_EACH = 3
 _SMALL = {"vocabulary": 30522, "width": 384, "layers": 2, "attention_heads": 12, "hidden": 1536}  # MiniLM's, two layers
-SIZES = {"uniter": {**_SMALL, "region_width": 448}, "bert": _SMALL}
+SIZES = {"uniter": {**_SMALL, "region_width": 448, "standardised": True}, "bert": _SMALL}
 
 
 def drawn(items: Iterable[str], seed: int, what: str) -> list[str]:

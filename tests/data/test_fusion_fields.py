@@ -15,7 +15,8 @@ from tiny_fusion import tiny_fusion
 
 from clipdistill.data import AugmentPlan, Loader, Mixture, open_source
 from clipdistill.data.boxes import overlaps
-from clipdistill.data.fusion_fields import FusionRegions, FusionTexts
+from clipdistill.data.fusion_fields import FusionTexts
+from clipdistill.data.fusion_regions import FusionRegions
 from clipdistill.engine.micro_batches import split
 from clipdistill.errors import UserError
 from clipdistill.models import create_model

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from clipdistill.data import Mixture, open_source
-from clipdistill.data.fusion_fields import FusionRegions, FusionTexts
+from clipdistill.data.fusion_fields import FusionTexts
+from clipdistill.data.fusion_regions import FusionRegions
 from clipdistill.data.loader import evaluation_batches
 from clipdistill.errors import UserError
 from clipdistill.evaluate import evaluate_suite

@@ -12,7 +12,7 @@ from torch import nn
 from clipdistill.errors import UserError
 from clipdistill.objectives.clip_kd import crd, fd, icl
 from clipdistill.tasks import TASKS, ClipKD, Contrastive, LockedTuning
-from clipdistill.tasks.base import MAX_LOGIT_SCALE
+from clipdistill.tasks.contrastive import MAX_LOGIT_SCALE
 from clipdistill.tasks.teacher import LiveTeacher
 from tests.tiny import TinyStudent, TinyTeacher, make_batch
 

@@ -20,7 +20,8 @@ from clipdistill.models import create_model
 from clipdistill.models.fusion import fusion_inputs
 from clipdistill.objectives.optimal_transport import transport_distance
 from clipdistill.stores.region_cache import cache_regions
-from clipdistill.tasks.fusion_pretraining import FusionPretraining, mean_of_each, with_hidden
+from clipdistill.tasks.fusion_pretraining import FusionPretraining
+from clipdistill.tasks.pretraining_losses import mean_of_each, with_hidden
 
 TEXT = {
     "question": ["is", [2], "red", "or", "blue", "or", "zq", "?"],

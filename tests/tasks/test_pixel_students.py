@@ -22,7 +22,8 @@ from clipdistill.evaluate import evaluate_suite
 from clipdistill.models import create_model
 from clipdistill.models.fusion import fusion_inputs
 from clipdistill.models.fusion.clip_vil import ClipViL, create_clip_vil
-from clipdistill.tasks.fusion_pretraining import FusionPretraining, with_hidden
+from clipdistill.tasks.fusion_pretraining import FusionPretraining
+from clipdistill.tasks.pretraining_losses import with_hidden
 from clipdistill.tasks.vcr import VCR
 
 TEXT = {

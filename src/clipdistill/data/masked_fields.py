@@ -14,7 +14,8 @@ import torch
 from clipdistill.data.draws import integer
 from clipdistill.data.exchanged_words import Classes, exchanged
 from clipdistill.data.fields import Draw
-from clipdistill.data.fusion_fields import Coded, FusionRegions, FusionTexts
+from clipdistill.data.fusion_fields import Coded, FusionTexts
+from clipdistill.data.fusion_regions import FusionRegions
 from clipdistill.data.question_texts import Parts, TrueText, right_option
 from clipdistill.data.sample import Sample
 from clipdistill.data.tagged_text import TaggedText

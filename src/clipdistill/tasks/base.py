@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
@@ -18,8 +16,6 @@ from clipdistill.kinds import kind_of
 
 Features = dict[str, Tensor]
 Batch = Mapping[str, Any]
-
-MAX_LOGIT_SCALE = math.log(100.0)
 
 
 class TaskOptions(BaseModel):
@@ -246,10 +242,3 @@ class Task(nn.Module):
     def wants(self, term: str) -> bool:
         """Whether `term` has a weight other than 0."""
         return term in self.weights
-
-
-def clamp_logit_scale(parameter: Tensor | None) -> None:
-    """Keep a log-scale at or below log(100), as CLIP does, so that the logits can't run away."""
-    if parameter is not None:
-        with torch.no_grad():
-            parameter.clamp_(max=MAX_LOGIT_SCALE)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from clipdistill.data import fields as data_fields
 from clipdistill.objectives.contrastive import info_nce, sigmoid_loss
-from clipdistill.tasks.base import Batch, Features, Task, TaskOptions, clamp_logit_scale
+from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
+
+MAX_LOGIT_SCALE = math.log(100.0)
 
 
 class ContrastiveOptions(TaskOptions):
@@ -88,3 +92,10 @@ def clamp_scales(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         if name.endswith("logit_scale") and parameter.requires_grad:
             clamp_logit_scale(parameter)
+
+
+def clamp_logit_scale(parameter: Tensor | None) -> None:
+    """Keep a log-scale at or below log(100), as CLIP does, so that the logits can't run away."""
+    if parameter is not None:
+        with torch.no_grad():
+            parameter.clamp_(max=MAX_LOGIT_SCALE)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self
+from typing import Any
 
 import torch
-from pydantic import Field as Value
-from pydantic import model_validator
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -16,60 +14,23 @@ from clipdistill.data.drawn_pictures import drawn_fields
 from clipdistill.data.fields import Field
 from clipdistill.data.fusion_fields import LAYOUTS
 from clipdistill.data.masked_fields import ExchangedTexts, MaskedTexts, TrueTexts
-from clipdistill.data.question_texts import TrueText
 from clipdistill.errors import UserError
-from clipdistill.models.fusion import FusionInputs, FusionOutput, fusion_inputs
+from clipdistill.models.fusion import fusion_inputs
 from clipdistill.models.fusion.config import HeadName
-from clipdistill.objectives.optimal_transport import transport_distance
 from clipdistill.objectives.soft_labels import class_divergence
-from clipdistill.tasks.base import Batch, Features, Task, TaskOptions, Trainable
+from clipdistill.tasks.base import Batch, Features, Task, Trainable
 from clipdistill.tasks.fusion import SEEDS, scaled, set_tower
+from clipdistill.tasks.pretraining_losses import alignment, mean_of_each, with_hidden
+from clipdistill.tasks.pretraining_options import FusionPretrainingOptions
 from clipdistill.tasks.standardising import fit_features
 from clipdistill.tasks.targeted import TERMS as TAUGHT
-from clipdistill.tasks.targeted import Distillation, targeted
+from clipdistill.tasks.targeted import targeted
 
 HEADS: dict[str, HeadName] = {
     "words": "words", "regions": "region_features", "region_classes": "region_classes", "matching": "matching",
     "exchanged": "exchanged",
 }  # fmt: skip
 """Term -> the head that it trains."""
-
-
-class FusionPretrainingOptions(TaskOptions):
-    """Options of pretraining."""
-
-    reads: TrueText = "question"
-    """The text: VCR's question with the right answer (`answers`), or with its reason too (`rationales`); a `question`
-    alone; a `hypothesis`; a `caption`."""
-    max_tokens: int | None = Value(None, ge=8)
-    """Longer texts are cut; none = as many as the model has positions for."""
-    masked: float = Value(0.15, gt=0, lt=1)
-    """Share of words that are masked; one of each text at least."""
-    tower_lr: float = Value(1.0, ge=0)
-    """Learning rate of the image tower of a student that reads pictures, times `train.lr`; 0 = it is frozen."""
-    whole_words: bool = False
-    """Mask words and not their pieces, as VL-BERT does."""
-    negatives: Literal["picture", "exchanged"] = "picture"
-    """What doesn't match: another sample's `picture`, as in UNITER (of a student that reads pictures another sample's
-    text: the same pairs, and a picture less to read); or the own one with words of the text `exchanged`
-    (ours): words keep pointing to their regions, so each can be held against what it points to."""
-    exchange: tuple[tuple[str, ...], ...] = ()
-    """With `exchanged`: classes of words (or of "left of" and the like), each becoming another of its class; none = two
-    words of a kind change places."""
-
-    distil: Distillation = Distillation()
-    """With a teacher: how its features are carried over (CLIP-TD's adaptive fine-tuning)."""
-    distil_alone: bool = False
-    """Let a teacher's terms train without any of pretraining: a control, which ruins the student."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.exchange and self.negatives != "exchanged":
-            raise ValueError("`exchange`: words are exchanged with `negatives: exchanged` alone; set it, or leave this")
-        for words in self.exchange:
-            if len(set(words)) < 2 or not all(word and word == word.lower() for word in words):
-                raise ValueError(f"`exchange`: {list(words)} must be two or more words in lower case")
-        return self
 
 
 class FusionPretraining(Task):
@@ -279,29 +240,3 @@ class FusionPretraining(Task):
             scores = self.student.scores("exchanged", output, inputs, there)
             found["exchanged"] = mean_of_each(cross_entropy(scores, other_words[there], reduction="none"), there)
         return found
-
-
-def alignment(output: FusionOutput, inputs: FusionInputs) -> Tensor:
-    """What it costs to transport each text's words onto its picture's regions, [B].
-
-    All tokens of the text take part, [CLS] and [SEP] too, as in UNITER's code; the whole image, ours, doesn't.
-    """
-    return transport_distance(output.text, output.objects[:, 1:], inputs.text_mask, inputs.region_mask[:, 1:])
-
-
-def with_hidden(inputs: FusionInputs, hidden: Tensor) -> FusionInputs:
-    """Inputs whose regions `hidden` [B, M], counted without the whole image, aren't shown, nor are in its mean."""
-    shown = (inputs.region_mask[:, 1:] & ~hidden)[..., None].to(inputs.features.dtype)
-    whole = (inputs.features[:, 1:] * shown).sum(dim=1) / shown.sum(dim=1).clamp_min(1)
-    features = torch.cat([whole[:, None], inputs.features[:, 1:]], dim=1)
-    masked = torch.cat([torch.zeros_like(hidden[:, :1]), hidden], dim=1)
-    return FusionInputs(
-        inputs.ids, inputs.types, inputs.text_mask, features, inputs.boxes, inputs.region_mask, inputs.tags, masked
-    )
-
-
-def mean_of_each(values: Tensor, where: Tensor) -> Tensor:
-    """Values [N] of the places `where` bool [B, L], row by row -> the mean of each row, [B]; 0 where it has none."""
-    rows = where.nonzero()[:, 0]
-    total = torch.zeros(len(where), dtype=values.dtype, device=values.device).index_add(0, rows, values)
-    return total / where.sum(dim=1).clamp_min(1)
