@@ -25,8 +25,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("report", "tasks"),
     ("engine",),
     ("runs", "running"),
-    ("mitigate",),
-    ("cli_data", "cli_study"),
+    ("analysis", "mitigate"),
+    ("cli_analysis", "cli_data", "cli_study"),
     ("cli", "__init__"),
 )
 EVERYWHERE = ("errors", "files", "locks")  # drawn without their arrows: nearly everything uses them

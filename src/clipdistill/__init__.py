@@ -1,8 +1,8 @@
 """Knowledge distillation into and out of CLIP-style models.
 
 What the command does is a function here: `load_recipe`, `recipe_names`, `train`, `cache`, `evaluate_model`,
-`build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `quickstart`, `doctor`, and `load_model` for whatever a
-command takes as MODEL.
+`build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `analyse`, `quickstart`, `doctor`, and `load_model` for
+whatever a command takes as MODEL.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from clipdistill.analysis import analyse
     from clipdistill.mitigate import mitigate_vcr, vcr_bias
     from clipdistill.models import load_model
     from clipdistill.petri import write_world
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from clipdistill.runs.training import train
 
 __all__ = [
+    "analyse",
     "build_report",
     "cache",
     "doctor",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "analyse": "analysis",
     "build_report": "report",
     "cache": "runs.caching",
     "doctor": "runs.doctor",

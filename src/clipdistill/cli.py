@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from clipdistill import cli_data, cli_study
+from clipdistill import cli_analysis, cli_data, cli_study
 from clipdistill.errors import Interrupted, UserError
 from clipdistill.running import exit_code, read_options, show_runs
 
@@ -167,6 +167,7 @@ def doctor() -> None:
 
 
 cli_study.add(app)
+cli_analysis.add(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -95,6 +95,8 @@ def test_a_submission_has_rationales_given_each_answer(vcr: Path, tmp_path: Path
     assert found.artifacts["bad"] == [
         {"id": one, "reason": "no picture"} for one in ("val-2", "val-5")
     ]  # both of its questions
+    (named,) = evaluate_suite(model, "vcr", vcr, options={"name": "petri/vcr"}, regions=opener("blue.jpg"))
+    assert named.artifacts["bad"] == found.artifacts["bad"]  # whatever stands in the name
     given = np.array([[float(row[f"rationale_conditioned_on_a{k}_0"]) for k in range(4)] for row in rows])
     assert (given.std(1) > 0).all()  # each answer changes what is thought of a rationale
     labels = [0, 1, 3, 0]

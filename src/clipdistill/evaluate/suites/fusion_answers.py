@@ -47,8 +47,9 @@ class Pairs:
         mixture = Mixture([(source, None)])
         store = job.regions(mixture, regions) if model.sees == "regions" and job.regions is not None else None
         bad: Mapping[str, str] = {} if store is None else mixture.showing(store.bad)
+        self.mixture = mixture
         self.rows = [row for row, one in enumerate(mixture.ids) if one not in bad]
-        self.bad = [{"id": one.partition("/")[2], "reason": str(bad[one])} for one in mixture.ids if one in bad]
+        self.bad = [{"id": self.own_id(one), "reason": str(bad[one])} for one in mixture.ids if one in bad]
         self.mixture = mixture.without(bad) if self.bad else mixture
         self.mixture.regions = store
         self.fields: dict[str, Field] = {each: FusionTexts(model, each) for each in reads}
@@ -56,12 +57,16 @@ class Pairs:
         self.answered: list[int] = []
         self.options = max(1, *(OPTIONS[each] for each in reads))
 
+    def own_id(self, one: str) -> str:
+        """A question's id in its source, of that in `mixture`; a source's name may have a stroke in it."""
+        return one.removeprefix(f"{self.mixture.sources[0].name}/")
+
     def batches(self) -> Iterator[dict[str, Any]]:
         """Batches of about `job.batch_size` pairs, on the device, with the regions that the model sees."""
         size = max(1, self.job.batch_size // self.options)
         done = 0
         for batch in evaluation_batches(self.mixture, None, size, self.job.workers, fields=self.fields):
-            self.bad += [{**each, "id": each["id"].partition("/")[2]} for each in batch["bad"]]
+            self.bad += [{**each, "id": self.own_id(each["id"])} for each in batch["bad"]]
             places = batch["sample"].tolist()
             self.answered += [self.rows[place] for place in places]
             if places:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -145,13 +145,13 @@ class FusionModel(FusionBase):
             UserError: region features of another width, a text that is too long, weights of an implementation that
                 has none.
         """
-        self._check(inputs, weights)
+        self._check(inputs)
         sequence, mask = self.embeddings(inputs, word_shift, region_shift)
         shown = mask[:, None, None, :]
         if self.attention == "eager":
             shown = torch.zeros_like(shown, dtype=sequence.dtype).masked_fill(~shown, HIDDEN_SCORE)
         found: list[Tensor] = []
-        with self._watched(found) if weights else nullcontext():
+        with self.watching(lambda _, each: found.append(each)) if weights else nullcontext():
             sequence = self.encoder(sequence, attention_mask=shown).last_hidden_state
         return FusionOutput(
             sequence, mask, self.pooler(sequence), inputs.ids.shape[1], inputs.boxes.shape[1],
@@ -166,7 +166,7 @@ class FusionModel(FusionBase):
             matrix = self.embeddings.feature.weight.T
         return matrix
 
-    def _check(self, inputs: FusionInputs, weights: bool) -> None:
+    def _check(self, inputs: FusionInputs) -> None:
         config = self.config
         if self.sees == "nothing" and inputs.boxes.shape[1]:
             raise UserError(f"fusion model '{self.name}': sees no region; give texts alone")
@@ -178,15 +178,25 @@ class FusionModel(FusionBase):
         room = config.positions - (2 if config.architecture == "vl_bert" else 0)
         if inputs.ids.shape[1] > room:
             raise UserError(f"fusion model '{self.name}': texts have {inputs.ids.shape[1]} tokens; cut them to {room}")
-        if weights and self.attention != "eager":
-            raise UserError(f"fusion model '{self.name}': {self.attention} gives no weights; set_attention('eager')")
 
     @contextmanager
-    def _watched(self, found: list[Tensor]) -> Iterator[None]:
-        """Collect each layer's attention weights while it runs."""
+    def watching(self, take: Callable[[int, Tensor], object]) -> Iterator[None]:
+        """Show each layer's attention weights to `take` (the layer's number, [B, heads, S, S]) while it runs.
+
+        Nothing is kept, so whoever reduces them at once never holds more than one layer's.
+
+        Raises:
+            UserError: the attention implementation has no weights.
+        """
+        if self.attention != "eager":
+            raise UserError(f"fusion model '{self.name}': {self.attention} gives no weights; set_attention('eager')")
+
+        def show(number: int, _module: Any, _given: Any, given_back: Any) -> None:
+            take(number, given_back[1])
+
         hooks = [
-            layer.attention.self.register_forward_hook(lambda _module, _given, given_back: found.append(given_back[1]))
-            for layer in self.encoder.layer
+            layer.attention.self.register_forward_hook(functools.partial(show, number))
+            for number, layer in enumerate(self.encoder.layer)
         ]
         try:
             yield

@@ -1,0 +1,50 @@
+"""The command `analyse`: what fusion models attend to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def analyse(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="runs of fusion models; several = seeds")],
+    data: Annotated[str, typer.Option(help="questions: path, or format:path@split")],
+    out: Annotated[Path, typer.Option(help="folder for analysis.json, report.html, report.md")],
+    against: Annotated[
+        list[str] | None, typer.Option(metavar="RUN", help="before: a run to compare with, one for each RUN")
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="draw so many questions; default: all")] = None,
+    pairs: Annotated[str, typer.Option(help="of a question with options: right, or all")] = "right",
+    special: Annotated[str, typer.Option(help="[CLS], [SEP], ...: text, out, or renormalised")] = "text",
+    tokens: Annotated[str, typer.Option(help="over the tokens of a modality: sum, or mean")] = "sum",
+    queries: Annotated[str, typer.Option(help="whose attention: cls, or all")] = "cls",
+    show: Annotated[
+        list[str] | None, typer.Option(metavar="N|ID", help="questions whose words are shown: how many, or ids")
+    ] = None,
+    words: Annotated[
+        str | None, typer.Option(metavar="TEACHER", help="model, or store of questions' targets: its word scores")
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option(min=0, help="of the attention on words; default: all, their mean")
+    ] = None,
+    ablate: Annotated[bool, typer.Option("--ablate", help="measure answers without picture or question too")] = False,
+    regions: Annotated[Path | None, typer.Option(help="store of the pictures' regions")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="pairs the model reads at once")] = 32,
+) -> None:
+    """Show what fusion models attend to: importance of text and picture by layer and head, before and after."""
+    from clipdistill.analysis import analyse as run_analysis
+    from clipdistill.analysis.showing import importance_options, show_analysis, shown_questions
+
+    given: dict[str, Any] = {"pairs": pairs, "special": special, "tokens": tokens, "queries": queries}
+    found = run_analysis(
+        runs, data, out, against=against or (), count=count, show=shown_questions(show), words=words, layer=layer,
+        ablation=ablate, options=importance_options(given), regions=regions, batch_size=batch_size,
+    )  # fmt: skip
+    show_analysis(found, out)
+
+
+def add(app: typer.Typer) -> None:
+    """Put the command on the app."""
+    app.command()(analyse)
