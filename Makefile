@@ -84,6 +84,7 @@ bench: setup
 	$(BIN)/python benchmarks/petri_render.py
 	$(BIN)/python benchmarks/dclip_step.py
 	$(BIN)/python benchmarks/region_caching.py
+	$(BIN)/python benchmarks/clip_td_step.py
 	$(BIN)/python benchmarks/fusion_step.py --model petri-uniter --words 40 --regions 4 --batch 32
 
 pictures: setup
