@@ -99,3 +99,17 @@ def test_random_words_are_drawn_by_hash_among_keywords() -> None:
     assert drawn == [choose(text, even, selection="random", seed=0, key=(str(number),)) for number in range(40)]
     assert {word for one in drawn for word in one} == set(text.split())
     assert drawn != [choose(text, even, selection="random", seed=1, key=(str(number),)) for number in range(40)]
+
+
+def test_what_lies_behind_the_teachers_last_token_has_no_target() -> None:
+    clip = create_model("petri-tiny-student", seed=0).eval()
+    text = joined({"question": TaggedText(" ".join(["red", "star"] * 60))})
+    words = words_of(text.plain)
+    with torch.no_grad():
+        _, tokens, mask = token_embeddings(clip, clip.tokenizer([text.text]))
+    pooled = pooled_words(words, tokens[0], mask[0], clip.token_offsets([text.text])[0])
+    there = (~pooled.isnan().any(dim=1)).tolist()
+    assert there[0] and there == sorted(there, reverse=True) and not there[-1]
+    alone = torch.ones(len(words), clip.embed_dim)
+    chosen = choose_words(text, words, there, torch.ones(clip.embed_dim), alone, len(words))
+    assert set(chosen.places) == set(range(sum(there)))
