@@ -16,6 +16,7 @@ from clipdistill.models.meta_teacher import MetaTeacher
 from clipdistill.recipe import ModelSpec
 from clipdistill.tasks import TASKS
 from tests.models.tiny_diffusion import tiny_diffusion
+from tests.models.tiny_models import write_text_tower
 
 
 def test_each_kind_saves_what_it_opens_again_to_the_bit(tmp_path: Path) -> None:
@@ -67,3 +68,17 @@ def test_a_later_stage_keeps_a_joined_students_towers_locked(monkeypatch: pytest
     monkeypatch.setattr(kind, "load", lambda *_: Towers())
     spec = ModelSpec(image_tower="resnet18", text_tower="bert", locked=["text"])
     assert kind.start_from(Path("stages/one/student"), spec).told == {"image": False, "text": True}
+
+
+def test_a_joined_model_that_is_opened_has_the_same_projections_every_time(tmp_path: Path) -> None:
+    write_text_tower(tmp_path / "text")
+    spec = ModelSpec(image_tower="test_efficientnet", text_tower=str(tmp_path / "text"), embed_dim=12)
+    torch.manual_seed(1)
+    first, before = KINDS["dual_encoder"].open(spec), torch.rand(1)
+    torch.manual_seed(2)
+    second = KINDS["dual_encoder"].open(spec)
+    state = second.state_dict()
+    drawn = [name for name in state if "proj" in name and "blocks" not in name]
+    assert drawn and all(torch.equal(value, state[name]) for name, value in first.state_dict().items() if name in drawn)
+    torch.manual_seed(1)
+    assert torch.rand(1).item() == before.item()  # and nothing is drawn from the run's own numbers

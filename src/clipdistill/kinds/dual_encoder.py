@@ -37,7 +37,10 @@ class DualEncoderKind(Kind):
     def open(self, spec: ModelSpec, device: torch.device | str = "cpu", *, bf16: bool = False, role: str = "") -> Any:
         """Loaded, or joined from parts; a name without weights is refused."""
         if spec.model is None:
-            return create_joined(joined_spec(spec)).to(device)
+            # Its projections are new: of a seed, so that a store of what it says fits it the next time.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                return create_joined(joined_spec(spec)).to(device)
         require_weights(spec.model)
         return load_model(spec.model, device=device)
 
