@@ -129,3 +129,9 @@ def test_types_are_announced() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert "py.typed" in project["tool"]["setuptools"]["package-data"]["clipdistill"]
     assert os.path.getsize(ROOT / "src" / "clipdistill" / "py.typed") == 0
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports them by their names alone: two of one name can't both be collected."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
