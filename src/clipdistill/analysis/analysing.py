@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from clipdistill.analysis.opening import TASKS, Opener, Questions, Subject, open
 from clipdistill.analysis.pages import write_pages
 from clipdistill.analysis.reading import LABELS, Importance, read_importance
 from clipdistill.analysis.words import Attention, require_layer, selection_scores, word_attention
-from clipdistill.engine.tracking import Meter
+from clipdistill.engine.tracking import LaterMeter
 from clipdistill.errors import UserError
 from clipdistill.evaluate.suites.fusion_answers import without_head
 from clipdistill.evaluate.suites.questions import Answered, missing
@@ -94,7 +94,7 @@ def analyse(
     for role, members in roles.items():
         for number, subject in enumerate(members):
             model = opener.model(subject.path)
-            with Progress(
+            with LaterMeter(
                 f"{role if before else 'attention'} ({subject.name}, {number + 1} of {len(members)})"
             ) as moved:
                 job = opener.job(subject.path, model, moved)
@@ -158,26 +158,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return value
-
-
-class Progress:
-    """A bar that `Pairs` moves."""
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self.meter: Meter | None = None
-
-    def __enter__(self) -> Callable[[str, int, int], None]:
-        return self._move
-
-    def _move(self, _what: str, done: int, total: int) -> None:
-        if self.meter is None:
-            self.meter = Meter(self.label, total)
-        self.meter.advance(done - self.meter.done)
-
-    def __exit__(self, *failure: object) -> None:
-        if self.meter is not None:
-            self.meter.__exit__()
 
 
 def _check(

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +134,23 @@ class Meter:
     def __exit__(self, *exc: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class LaterMeter:
+    """A Meter that begins once it is told how much there is; in a `with`, what it gives takes (what, done, total)."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.meter: Meter | None = None
+
+    def __enter__(self) -> Callable[[str, int, int], None]:
+        return self._move
+
+    def _move(self, _what: str, done: int, total: int) -> None:
+        if self.meter is None:
+            self.meter = Meter(self.label, total)
+        self.meter.advance(done - self.meter.done)
+
+    def __exit__(self, *failure: object) -> None:
+        if self.meter is not None:
+            self.meter.__exit__()

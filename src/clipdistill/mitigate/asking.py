@@ -17,7 +17,7 @@ from clipdistill.data.fields import Draw
 from clipdistill.data.question_texts import Reads
 from clipdistill.data.sample import Sample
 from clipdistill.data.tagged_text import tagged_text
-from clipdistill.engine.tracking import Meter
+from clipdistill.engine.tracking import LaterMeter
 from clipdistill.errors import UserError
 from clipdistill.evaluate.embed import inference
 from clipdistill.evaluate.predictions import Predictions
@@ -77,7 +77,7 @@ def open_asked(
 def answered(asked: Asked) -> Predictions:
     """Probabilities of the four answers of every question: softmax of what the head says, as the suite `vcr` has it."""
     found: list[np.ndarray] = [np.zeros((0, 4), np.float32)]
-    with _Progress("questions") as progress, inference(asked.model, asked.device):
+    with LaterMeter("questions") as progress, inference(asked.model, asked.device):
         pairs = asked.pairs("answers", progress)
         for batch in pairs.batches():
             ranks = pairs.model.option_scores(pairs.scores(batch, "answers")).reshape(-1, 4)
@@ -100,7 +100,7 @@ def token_losses(asked: Asked, records: Mapping[str, Record]) -> Iterator[dict[s
     usable = {one: record for one, record in records.items() if labelled(record)}
     losses: dict[str, dict[str, list[list[float]]]] = {one: {} for one in usable}
     for name, reads in READS.items():
-        with _Progress(f"masked {reads}") as progress, inference(asked.model, asked.device):
+        with LaterMeter(f"masked {reads}") as progress, inference(asked.model, asked.device):
             pairs = asked.pairs(reads, progress)
             for batch in pairs.batches():
                 samples = [asked.source[pairs.rows[place]] for place in batch["sample"].tolist()]
@@ -149,26 +149,6 @@ def _masked(sample: Sample, record: Record, name: str, place: int) -> Sample:
     text, tags = _FIELDS[name]
     changed = {text: tuple(each.text for each in texts), tags: tuple(each.tags for each in texts)}
     return dataclasses.replace(sample, fields={**sample.fields, **changed})
-
-
-class _Progress:
-    """A bar that `Pairs` moves."""
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self.meter: Meter | None = None
-
-    def __enter__(self) -> Callable[[str, int, int], None]:
-        return self._move
-
-    def _move(self, what: str, done: int, total: int) -> None:  # noqa: ARG002 - as suites call it
-        if self.meter is None:
-            self.meter = Meter(self.label, total)
-        self.meter.advance(done - self.meter.done)
-
-    def __exit__(self, *failure: object) -> None:
-        if self.meter is not None:
-            self.meter.__exit__()
 
 
 _DRAW = Draw(0, 0, 0, 0, -1)
