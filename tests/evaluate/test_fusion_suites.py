@@ -86,6 +86,19 @@ def test_vcr_is_what_the_head_says_of_each_pair(architecture: str, vcr: Path) ->
     assert found.metrics["q2ar"] == pytest.approx(float((right & reason).float().mean()))
 
 
+@pytest.mark.parametrize(("mode", "metric"), [("q2a", "q2a"), ("qa2r", "qa2r")])
+def test_one_question_of_two(mode: str, metric: str, vcr: Path, tmp_path: Path) -> None:
+    model, passes = tiny("uniter"), []
+    (both,) = evaluate_suite(model, "vcr", vcr, regions=opener())
+    model.register_forward_hook(lambda *_: passes.append(1))
+    (found,) = evaluate_suite(model, "vcr", vcr, options={"mode": mode}, regions=opener())
+    assert len(passes) == 1  # the other question isn't read
+    assert found.metrics == {name: value for name, value in both.metrics.items() if name.split("/")[0] == metric}
+    for option in ("submission", "predictions"):
+        with pytest.raises(UserError, match=f"`{option}` holds answers and rationales; it needs `mode: both`"):
+            evaluate_suite(model, "vcr", vcr, options={"mode": mode, option: str(tmp_path / "out")}, regions=opener())
+
+
 def test_a_submission_has_rationales_given_each_answer(vcr: Path, tmp_path: Path) -> None:
     model, file = tiny("uniter"), tmp_path / "vcr.csv"
     (alone,) = evaluate_suite(model, "vcr", vcr, regions=opener())

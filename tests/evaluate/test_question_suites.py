@@ -36,6 +36,8 @@ def test_vcr_by_matching_the_answer(model, vcr):
     assert found.metrics["q2a/explanation"] == pytest.approx(2 / 3) and found.artifacts["types"] == {"explanation": 3}
     assert [item["id"] for item in found.artifacts["bad"]] == ["val-3"]
     assert found.artifacts["match"] == "ia" and "red wins." in model.texts_seen
+    (answers,) = evaluate_suite(model, "vcr", vcr, options={"mode": "q2a"})
+    assert answers.metrics == {name: value for name, value in found.metrics.items() if name.split("/")[0] == "q2a"}
 
 
 def test_iqa_puts_the_question_and_the_answer_before(model, vcr):

@@ -27,6 +27,17 @@ def test_gain_and_retention_of_one_run(make_run):
     ]  # fmt: skip
 
 
+def test_a_suite_that_measures_the_same_data_twice_has_two_rows(make_run):
+    path = make_run()
+    found = json.loads((path / "evaluation.json").read_text())
+    for one in found["models"].values():
+        first = one["results"][0]
+        one["results"].append({**first, "metrics": {name: value / 2 for name, value in first["metrics"].items()}})
+    (path / "evaluation.json").write_text(json.dumps(found))
+    rows = [row for row in groups_of(path)[0].rows if row.metric == "text_to_image/recall@1"]
+    assert [(row.data, row.values["student"].mean) for row in rows] == [("petri/test", 0.2), ("petri/test (2)", 0.1)]
+
+
 def test_runs_that_differ_by_seed_are_summed_up(make_run):
     (group,) = groups_of(
         *(make_run(seed=s, student=v, control=0.1 + s / 100) for s, v in ((2, 0.3), (0, 0.2), (1, 0.22)))

@@ -18,6 +18,7 @@ def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, an empty hub cache and no network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("clipdistill.mitigate.wordnet.places", lambda: [tmp_path / "wordnet"])
 
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("doctor must not ask the network")
@@ -43,6 +44,7 @@ def test_on_a_machine_with_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert weights["ViT-B-16:laion400m_e32"]["recipes"] > 5
     assert "img2dataset --url_list cc3m.tsv" in data["data/cc3m/{00000..00331}.tar"]["get"]
     assert "cocodataset.org" in data["data/coco/dataset_coco.json"]["get"]
+    assert "apt install wordnet-base" in data["WordNet"]["get"]
     assert not any(item["found"] for item in (*weights.values(), *data.values()))
     assert not any("petri-world" in name for name in data)
     shown = capsys.readouterr().out
@@ -59,8 +61,11 @@ def test_what_is_there_is_found(empty_place: Path, monkeypatch: pytest.MonkeyPat
     (snapshot.parents[1] / "refs/main").write_text("abc")
     monkeypatch.setattr(named, "WEIGHTS_FOLDER", empty_place / "shipped")
     (empty_place / "shipped/petri-teacher").mkdir(parents=True)
+    (empty_place / "wordnet").mkdir()
+    (empty_place / "wordnet" / "index.noun").touch()
     found = doctor(show=False)
     weights, data = by_name(found["weights"]), by_name(found["data"])
+    assert data["WordNet"]["found"] == str(empty_place / "wordnet") and data["WordNet"]["get"] is None
     assert data["data/cc3m/{00000..00331}.tar"]["found"] and data["data/cc3m/{00000..00331}.tar"]["get"] is None
     assert weights["petri-teacher"]["found"] == "comes with the package"
     assert str(weights["ViT-L-14:datacomp_xl_s13b_b90k"]["found"]).endswith("open_clip_model.safetensors")

@@ -67,6 +67,19 @@ def test_models_share_regions_that_were_made_once(vcr: Path, tmp_path: Path) -> 
         evaluate_models([evaluation], models, CPU, regions=other)
 
 
+def test_two_worlds_whose_sources_have_the_same_name(vcr: Path, tmp_path: Path) -> None:
+    elsewhere = made.write_vcr(tmp_path / "other" / "vcr", [made.vcr_item(k, "red", 0, 0) for k in range(2)])
+    boxes = elsewhere / "vcr1images" / "one.json"
+    boxes.write_text(boxes.read_text().replace("10, 10, 1.0", "12, 10, 1.0"))
+    sources = [open_source({"format": "vcr", "path": str(one), "split": "val"}) for one in (vcr, elsewhere)]
+    first, second = (Mixture([(source, None)]) for source in sources)
+    assert sources[0].name == sources[1].name
+    for _ in range(2):  # made, then opened again
+        regions = EvaluationRegions(spec(tmp_path), small, tmp_path / "run", CPU)
+        assert len(regions(first, None).ids) == 3 and regions(second, None).ids == ["red.jpg"]
+    assert len(list((tmp_path / "run" / "evaluation_regions").iterdir())) == 2
+
+
 def test_a_store_that_is_named(vcr: Path, tmp_path: Path) -> None:
     mixture = Mixture([(open_source({"format": "vcr", "path": str(vcr), "split": "val"}), None)])
     named = tmp_path / "named"

@@ -13,7 +13,7 @@ from PIL import Image
 from clipdistill.kinds import KINDS
 from clipdistill.recipe import Recipe
 from clipdistill.recipe_files import validate
-from clipdistill.runs.evaluation import evaluate_models, open_evaluations, run_examples
+from clipdistill.runs.evaluation import evaluate_models, open_evaluations, run_examples, say_unread
 from tests.evaluate import official_files
 from tests.evaluate.conftest import ColourModel
 
@@ -47,7 +47,9 @@ def test_every_model_goes_through_the_suites_that_take_its_kind(
     found = evaluate_models(evaluations, models, CPU)["models"]
     for role in models:
         assert [result["data"] for result in found[role]["results"]] == ["sugarcrepe", "walls"]
-    # No model is a denoiser: the option did nothing, which is said.
+    assert capsys.readouterr().out == ""  # a study measures models on what other models are asked, and says nothing
+    # No model is a denoiser: the option did nothing, which a run says.
+    say_unread(evaluations, models)
     assert "`samples` is for a denoiser, and this is a dual_encoder" in capsys.readouterr().out
 
     denoiser = SimpleNamespace(KIND="denoiser", to=lambda device: None)

@@ -15,12 +15,12 @@ class VcrScores:
     """What a model thinks of N questions: probabilities, or any scores of which the highest is chosen.
 
     Attributes:
-        answers: float [N, 4].
-        rationales: float [N, 4, 4], rationales given each answer; NaN where a row wasn't asked for.
+        answers: float [N, 4]; None = weren't asked for.
+        rationales: float [N, 4, 4], given each answer; NaN where a row wasn't asked for, None where none was.
     """
 
-    answers: Tensor
-    rationales: Tensor
+    answers: Tensor | None
+    rationales: Tensor | None
 
 
 def vcr_accuracies(
@@ -38,24 +38,31 @@ def vcr_accuracies(
         types: of each question, one or more.
 
     Returns:
-        `q2a`, `qa2r`, `q2ar`, `q2ar_product`, and `q2a/TYPE`, `qa2r/TYPE`, `q2ar/TYPE`.
+        `q2a`, `qa2r`, `q2ar`, `q2ar_product`, and `q2a/TYPE`, `qa2r/TYPE`, `q2ar/TYPE`; those that can be known.
 
     Raises:
         ValueError: no questions, labels that aren't 0 to 3, or the right answer's row is missing.
     """
-    count = len(scores.answers)
-    if not count:
+    known = [each for each in (scores.answers, scores.rationales) if each is not None and len(each)]
+    if not known:
         raise ValueError("no questions")
+    count = len(known[0])
     for label in (answer_label, rationale_label):
-        if len(label) != count or not ((label >= 0) & (label < scores.answers.shape[1])).all():
+        if len(label) != count or not ((label >= 0) & (label < known[0].shape[1])).all():
             raise ValueError("labels must be 0 to 3, one a question")
-    given = scores.rationales[torch.arange(count), answer_label]
-    if given.isnan().any():
-        raise ValueError("rationales weren't scored for the right answer")
-    right = {"q2a": scores.answers.argmax(1) == answer_label, "qa2r": given.argmax(1) == rationale_label}
-    right["q2ar"] = right["q2a"] & right["qa2r"]
+    right: dict[str, Tensor] = {}
+    if scores.answers is not None:
+        right["q2a"] = scores.answers.argmax(1) == answer_label
+    if scores.rationales is not None:
+        given = scores.rationales[torch.arange(count), answer_label]
+        if given.isnan().any():
+            raise ValueError("rationales weren't scored for the right answer")
+        right["qa2r"] = given.argmax(1) == rationale_label
+    if len(right) == 2:
+        right["q2ar"] = right["q2a"] & right["qa2r"]
     found = {name: float(each.double().mean()) for name, each in right.items()}
-    found["q2ar_product"] = found["q2a"] * found["qa2r"]
+    if "q2ar" in found:
+        found["q2ar_product"] = found["q2a"] * found["qa2r"]
     rows: dict[str, list[int]] = defaultdict(list)
     for row, some in enumerate(types or ()):
         for one in some:

@@ -168,10 +168,15 @@ def open_wordnet(folder: str | Path | None = None) -> WordNet:
     """
     if folder is not None:
         return WordNet(Path(os.path.expandvars(os.path.expanduser(str(folder)))))
-    for place in places():
-        if place.is_file() or (place / "index.noun").is_file():
-            return WordNet(place)
-    raise UserError(f"WordNet isn't on this machine; {GET}")
+    place = find_wordnet()
+    if place is None:
+        raise UserError(f"WordNet isn't on this machine; {GET}")
+    return WordNet(place)
+
+
+def find_wordnet() -> Path | None:
+    """The first place where WordNet is, a folder or a zip."""
+    return next((place for place in places() if place.is_file() or (place / "index.noun").is_file()), None)
 
 
 def places() -> list[Path]:

@@ -179,7 +179,15 @@ def _rows(runs: list[RunRecord], roles: list[str], reference: str | None, teache
 
 
 def _by_data(results: list[Result]) -> dict[tuple[str, str], Result]:
-    return {(result.evaluator, result.data): result for result in results}
+    """By suite and data; a suite that measured data of the same name again has a number behind the name."""
+    found: dict[tuple[str, str], Result] = {}
+    for result in results:
+        key, number = (result.evaluator, result.data), 1
+        while key in found:
+            number += 1
+            key = (result.evaluator, f"{result.data} ({number})")
+        found[key] = result
+    return found
 
 
 def _paired(each: list[dict[str, float | None]], other: str | None, combine: Any) -> Summary | None:

@@ -195,7 +195,15 @@ def _data(recipes: list[Recipe]) -> list[dict[str, Any]]:
         {"name": path, "found": found, "recipes": count, "get": None if found else where_to_get(path)}
         for path, count in sorted(counts.items())
         for found in [_on_disk(path)]
-    ]
+    ] + [_wordnet()]
+
+
+def _wordnet() -> dict[str, Any]:
+    from clipdistill.mitigate.wordnet import GET, find_wordnet
+
+    found = find_wordnet()
+    get = None if found else f"for `clipdistill mitigate em`: {GET}"
+    return {"name": "WordNet", "found": None if found is None else str(found), "recipes": 0, "get": get}
 
 
 def _paths(source: SourceSpec | str | None) -> list[str]:

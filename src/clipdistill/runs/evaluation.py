@@ -119,10 +119,6 @@ def evaluate_models(
     Returns:
         The content of evaluation.json.
     """
-    for evaluation in evaluations:
-        idle = [unread(evaluation.suite, evaluation.options, model.KIND) for _, model in models.values()]
-        if idle and all(idle):
-            print(f"evaluation: {idle[0]}")
     found: dict[str, Any] = {}
     for role, (name, model) in models.items():
         model.to(device)
@@ -134,6 +130,14 @@ def evaluate_models(
             results += run_suite(model, evaluation, device, 128, workers, role, regions)
         found[role] = model_report(model, name, results, device)
     return {"models": found}
+
+
+def say_unread(evaluations: Sequence[Evaluation], models: Mapping[str, tuple[str, Any]]) -> None:
+    """Print which options of a recipe's suites none of its models has a use for."""
+    for evaluation in evaluations:
+        idle = [unread(evaluation.suite, evaluation.options, model.KIND) for _, model in models.values()]
+        if idle and all(idle):
+            print(f"evaluation: {idle[0]}")
 
 
 def suite_data(recipe: Recipe, spec: EvaluateSpec, index: int) -> Any:

@@ -80,13 +80,17 @@ class EvaluationRegions:
         return store
 
     def _place(self, mixture: Mixture) -> Path:
-        """Where the run keeps the regions of these pictures: in a store that has them all, or one of its own."""
+        """Where the run keeps the regions of these pictures: in a store that has them all, or one of its own.
+
+        Sources of other data may have the same name: the store of the second is told apart by its pictures.
+        """
         assert self.folder is not None
         own, pictures = self.folder / FOLDER / _named(mixture), Pictures(mixture)
-        if (own / "store.json").is_file():
-            return own
         stores = sorted(file.parent for file in (self.folder / FOLDER).glob("*/store.json"))
-        return next((place for place in stores if RegionStore.open(place).lacks(pictures) is None), own)
+        for place in sorted(stores, key=lambda one: one != own):
+            if RegionStore.open(place).lacks(pictures) is None:
+                return place
+        return own.with_name(f"{own.name}-{pictures.fingerprint()[:8]}") if own in stores else own
 
     def cost(self, mixtures: Mapping[str, tuple[Mixture, Path | None]]) -> tuple[float, float]:
         """Seconds and bytes that stores will take which aren't there yet: those of the sources that are given.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,25 +105,30 @@ def without_head(model: Any, head: str, outputs: int | None = None) -> str | Non
     )
 
 
-def answer_vcr(job: Job, source: Any, regions: Path | None, every: bool) -> Answered:
+def answer_vcr(job: Job, source: Any, regions: Path | None, asked: Sequence[Reads]) -> Answered:
     """VCR's options ranked by the head `vcr`, as probabilities over the four.
 
-    every: score rationales given every answer, and not the right one alone.
+    asked: "answers"; "rationales" given the right answer alone, or "rationales_of_each" given every answer.
 
     Returns:
-        `answers` [n, 4]; `rationales` [n, 4, 4], NaN given the answers that weren't asked for.
+        `answers` [n, 4]; `rationales` [n, 4, 4], NaN given the answers that weren't asked for. What isn't asked isn't
+        there.
     """
-    reads: Reads = "rationales_of_each" if every else "rationales"
-    pairs = Pairs(job, source, regions, "vcr", "answers", reads)
-    answers, rationales = [np.zeros((0, 4), np.float32)], [np.zeros((0, 4, 4), np.float32)]
+    pairs = Pairs(job, source, regions, "vcr", *asked)
+    found: dict[str, list[np.ndarray]] = {
+        "answers" if reads == "answers" else "rationales": [np.zeros((0, 4) if reads == "answers" else (0, 4, 4), "f4")]
+        for reads in asked
+    }
     with inference(job.model, job.device):
         for batch in pairs.batches():
-            ranks = pairs.model.option_scores(pairs.scores(batch, "answers")).reshape(-1, 4)
-            answers.append(ranks.softmax(-1).cpu().numpy())
-            given = pairs.model.option_scores(pairs.scores(batch, reads))
-            rationales.append(_given_each(given.reshape(len(ranks), -1, 4).softmax(-1), batch, source, pairs.rows))
-    arrays = {"answers": np.concatenate(answers), "rationales": np.concatenate(rationales)}
-    return Answered(pairs.answered, arrays, pairs.bad)
+            for reads in asked:
+                ranks = pairs.model.option_scores(pairs.scores(batch, reads))
+                shares = ranks.reshape(len(batch["sample"]), -1, 4).softmax(-1)
+                if reads == "answers":
+                    found["answers"].append(shares[:, 0].cpu().numpy())
+                else:
+                    found["rationales"].append(_given_each(shares, batch, source, pairs.rows))
+    return Answered(pairs.answered, {name: np.concatenate(each) for name, each in found.items()}, pairs.bad)
 
 
 def _given_each(shares: Tensor, batch: Mapping[str, Any], source: Any, rows: list[int]) -> np.ndarray:

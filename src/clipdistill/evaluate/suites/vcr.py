@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 
+from clipdistill.data.question_texts import Reads
+from clipdistill.errors import UserError
 from clipdistill.evaluate.predictions import read_predictions, with_arrays_of
 from clipdistill.evaluate.results import Result
 from clipdistill.evaluate.submissions import write_vcr_submission
@@ -29,6 +32,8 @@ from clipdistill.evaluate.vcr_accuracy import VcrScores, vcr_accuracies
 class VcrOptions(SubmissionOptions):
     """Options of the suite `vcr`."""
 
+    mode: Literal["q2a", "qa2r", "both"] = "both"
+    """what is asked: of a student that learned to answer alone, `q2a` is measured in half the time"""
     match: Literal["ia", "iqa"] = "ia"
     """of a dual encoder: the text that is matched with the picture, the answer alone (`ia`) or question and answer"""
     crop: Literal["centre", "resize"] = "centre"
@@ -40,12 +45,20 @@ model for each"""
 
 
 def _by_matching(job: Job, source: Any, options: VcrOptions, every: bool) -> Answered:  # noqa: ARG001 - all come at once
-    return match_vcr(job, source, options.match, options.crop == "resize")
+    found = match_vcr(job, source, options.match, options.crop == "resize")
+    return replace(found, arrays={name: found.arrays[name] for name in ARRAYS[options.mode]})
 
 
+def _by_heads(job: Job, source: Any, options: VcrOptions, every: bool) -> Answered:
+    reads: dict[str, Reads] = {"answers": "answers", "rationales": "rationales_of_each" if every else "rationales"}
+    return answer_vcr(job, source, options.regions, [reads[name] for name in ARRAYS[options.mode]])
+
+
+ARRAYS = {"q2a": ("answers",), "qa2r": ("rationales",), "both": ("answers", "rationales")}
+"""Mode -> what is scored."""
 ANSWERERS: dict[str, Callable[[Job, Any, VcrOptions, bool], Answered]] = {
     "dual_encoder": _by_matching,
-    "fusion": lambda job, source, options, every: answer_vcr(job, source, options.regions, every),
+    "fusion": _by_heads,
 }
 """Kind of model -> what scores answers, and rationales given the right answer (or, the last argument, every answer)."""
 
@@ -63,6 +76,10 @@ class Vcr(QuestionSuite[VcrOptions]):
         sources = open_questions(data, self.NAME, ("vcr",), options)
         if options.rationales is not None:
             read_predictions(options.rationales, "rationales")
+        if options.mode != "both":
+            files = {**options.outputs(), "rationales": options.rationales, "ensemble": options.ensemble}
+            for option in (name for name, value in files.items() if value):
+                raise UserError(f"{self.NAME}: `{option}` holds answers and rationales; it needs `mode: both`")
         self.require_labels(sources, options, _labelled, "labels")
         return sources
 
@@ -81,16 +98,16 @@ class Vcr(QuestionSuite[VcrOptions]):
             found = with_arrays_of(
                 found, str(options.rationales), read_predictions(options.rationales, "rationales"), "rationales"
             )
-        answers, rationales = found.arrays["answers"], found.arrays["rationales"]
         artifacts = {**answered.notes, **missing(source, answered)}
         if options.submission is not None:
             path = output(options.submission, job)
-            write_vcr_submission(path, found.ids, answers, rationales)
+            write_vcr_submission(path, found.ids, found.arrays["answers"], found.arrays["rationales"])
             artifacts["submission"] = str(path)
         metrics: dict[str, float] = {}
         label, reason = (labels_or_none(source, answered.rows, one) for one in ("answer_label", "rationale_label"))
         if label is not None and reason is not None:
-            scores = VcrScores(torch.from_numpy(answers), torch.from_numpy(rationales))
+            arrays = {name: torch.from_numpy(each) for name, each in found.arrays.items()}
+            scores = VcrScores(arrays.get("answers"), arrays.get("rationales"))
             types = [source[row].fields["question_types"] for row in answered.rows]
             metrics = vcr_accuracies(scores, label, reason, types)
             artifacts["types"] = {

@@ -13,7 +13,7 @@ from clipdistill.evaluate.suites import Evaluation
 from clipdistill.files import write_json
 from clipdistill.kinds import KINDS, open_trained
 from clipdistill.recipe import Recipe
-from clipdistill.runs.evaluation import evaluate_models, run_examples
+from clipdistill.runs.evaluation import evaluate_models, run_examples, say_unread
 from clipdistill.runs.evaluation_regions import EvaluationRegions
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts
@@ -57,6 +57,7 @@ class Evaluate(Stage):
         """Measure each model on each suite that takes its kind."""
         device, workers = self.parts.ranks.device, self.recipe.data.workers
         models = self._models()
+        say_unread(self.evaluations, models)
         found = evaluate_models(self.evaluations, models, device, workers, self._regions())
         write_json(self.run_folder.evaluation, {**found, "asked": self._asked()})
         examples = run_examples(self.evaluations, models, device, workers)
