@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from question_files import vcr_item, write_vcr
@@ -47,31 +46,3 @@ def test_the_first_training_data_decides(name: str, tmp_path: Path) -> None:
     again = load_fusion(tmp_path / "model")
     assert again.embeddings.standard.fitted and again.embeddings.words.weight.dtype == torch.float32
     torch.testing.assert_close(again.embeddings.standard.mean, features.mean(0), atol=1e-3, rtol=1e-3)
-
-
-class Boxes:
-    """A store of one picture: itself, and things in its left half and in its lower right quarter."""
-
-    def __init__(self, *shares: list[float]) -> None:
-        self.shares = np.array([shares], np.float32)
-        self.meta = {"max_regions": len(shares)}
-
-    def rows(self, ids: object) -> np.ndarray:
-        return np.array([0])
-
-    def lookup(self, rows: object, most: int) -> dict[str, np.ndarray]:
-        mask = np.ones(self.shares.shape[:2], bool)
-        return {"features": np.zeros((*mask.shape, 16), np.float32), "mask": mask, "shares": self.shares}
-
-
-def test_boxes_are_standardised_by_those_of_things(tmp_path: Path) -> None:
-    data = Mixture([(open_source({"format": "vcr", "path": write_vcr(tmp_path, [vcr_item(0)])}), None)])
-    whole, left, corner = [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 1.0], [0.5, 0.5, 1.0, 1.0]
-    model = create_fusion("petri-uniter-tags", 0, region_width=16)
-    data.regions = Boxes(whole, left, corner)
-    fit_features(model, data)
-    assert model.embeddings.standard_box.mean.tolist() == [0.25, 0.25, 0.75, 1, 0.5, 0.75, 0.375]
-    alone = create_fusion("petri-uniter-tags", 0, region_width=16)
-    data.regions = Boxes(whole)
-    fit_features(alone, data)
-    assert alone.embeddings.standard_box.mean.tolist() == [0, 0, 1, 1, 1, 1, 1]

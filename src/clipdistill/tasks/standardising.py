@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from clipdistill.data import Mixture
 from clipdistill.models.fusion.embeddings import seven_numbers
@@ -14,8 +13,6 @@ from clipdistill.stores.regions import DryRegions
 
 FITTED_ON = 2_000
 """Pictures whose regions are looked at."""
-EDGE = 1e-3
-"""How near to the picture's edges a box that is the whole picture comes, as a share."""
 
 
 def fit_features(student: Any, data: Mixture) -> None:
@@ -32,14 +29,4 @@ def fit_features(student: Any, data: Mixture) -> None:
     found = store.lookup(rows[:: max(1, len(rows) // FITTED_ON)], int(store.meta["max_regions"]))
     standard.fit(torch.as_tensor(found["features"][found["mask"]]))
     if boxes is not None and "shares" in found:
-        boxes.fit(seven_numbers(_of_things(torch.as_tensor(found["shares"][found["mask"]]))))
-
-
-def _of_things(boxes: Tensor) -> Tensor:
-    """Those that aren't the whole picture, if there are any.
-
-    With it among them, all things are much alike: smaller than the mean in each way. That, and not where they lie, is
-    then most of what a LayerNorm lets through of their boxes.
-    """
-    whole = (boxes[:, :2] <= EDGE).all(dim=1) & (boxes[:, 2:] >= 1 - EDGE).all(dim=1)
-    return boxes if bool(whole.all()) else boxes[~whole]
+        boxes.fit(seven_numbers(torch.as_tensor(found["shares"][found["mask"]])))
