@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,10 +32,8 @@ def train(folder: Path, launcher: list[str]) -> None:
 def test_two_processes_make_the_student_of_one(tmp_path: Path) -> None:
     save_student(create_model("petri-tiny-student", seed=5), tmp_path / "teacher")
     train(tmp_path / "one", [sys.executable])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    # standalone: torchrun keeps the port that it finds, so that nobody beside it can take it.
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     train(tmp_path / "two", torchrun)
     assert sorted(p.name for p in (tmp_path / "two" / "store").glob("shard-*")) == [
         "shard-00000-of-00002", "shard-00001-of-00002"

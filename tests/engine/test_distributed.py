@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +62,10 @@ def match(ranks: Ranks, rows: slice, micro: int | None, seed: int | None = None)
     return own | {"gradients": gradients, "next": torch.rand(4)}
 
 
-def worker(rank: int, port: int, folder: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+    # They meet in a file: a free port could be taken before the first of them listens there.
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     whole = make_batch(8)
     local = {k: v[4 * rank : 4 * rank + 4] for k, v in whole.items() if isinstance(v, torch.Tensor)}
     ranks = Ranks(rank, 2, torch.device("cpu"))
@@ -84,10 +82,7 @@ def worker(rank: int, port: int, folder: str) -> None:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes saved of their steps."""
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(worker, (port, str(folder)), nprocs=2)
+    mp.spawn(worker, (str(folder),), nprocs=2)
     return folder
 
 
