@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from clipdistill.data.fields import TOKEN_ROWS, Draw, Field, Picture
@@ -192,11 +193,13 @@ def picture_fields(model: Any, data: Any) -> dict[str, Field]:
 
 def padded_texts(texts: Sequence[Coded]) -> dict[str, torch.Tensor]:
     """`ids`, `types`, `tags` int64 [N, L] and `mask` bool [N, L] of coded texts, L the longest's."""
+    # Rows are filled as arrays: a small tensor each would take as long as the rest of a batch.
     shape = (len(texts), max(len(ids) for ids, _, _ in texts))
-    ids, types, tags = torch.zeros(shape).long(), torch.zeros(shape).long(), torch.full(shape, -1)
-    mask = torch.zeros(shape, dtype=torch.bool)
+    ids, types, tags = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
+    mask = np.zeros(shape, bool)
     for place, (numbers, kinds, regions) in enumerate(texts):
         end = len(numbers)
-        ids[place, :end], types[place, :end] = torch.tensor(numbers), torch.tensor(kinds)
-        tags[place, :end], mask[place, :end] = torch.tensor(regions), True
-    return {"ids": ids, "types": types, "mask": mask, "tags": tags}
+        ids[place, :end], types[place, :end] = numbers, kinds
+        tags[place, :end], mask[place, :end] = regions, True
+    found = {"ids": ids, "types": types, "mask": mask, "tags": tags}
+    return {name: torch.from_numpy(value) for name, value in found.items()}
