@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from clipdistill.data.wordnet import WordNet
 from clipdistill.mitigate.explicit import Explicit
-from clipdistill.mitigate.wordnet import WordNet
 from tests.mitigate.vcr_records import answers, record
 
 

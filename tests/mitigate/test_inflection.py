@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from clipdistill.data.wordnet import PartOfSpeech, WordNet
 from clipdistill.mitigate.inflection import Form, form_of, inflected
-from clipdistill.mitigate.wordnet import PartOfSpeech, WordNet
 
 
 @pytest.mark.parametrize(

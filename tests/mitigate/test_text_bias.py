@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from clipdistill.data.wordnet import WordNet
 from clipdistill.errors import UserError
 from clipdistill.mitigate import vcr_bias
 from clipdistill.mitigate.overlap import Overlap, tag_baseline, word_baseline
 from clipdistill.mitigate.text_bias import paper_table
-from clipdistill.mitigate.wordnet import WordNet
 from tests.mitigate.vcr_records import record, write_vcr
 
 # Labels of the picture: person, dog, traffic light. Numbers behind: shared with the question, with the labels.

@@ -18,7 +18,7 @@ def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, an empty hub cache and no network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("clipdistill.mitigate.wordnet.places", lambda: [tmp_path / "wordnet"])
+    monkeypatch.setattr("clipdistill.data.wordnet.places", lambda: [tmp_path / "wordnet"])
 
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("doctor must not ask the network")

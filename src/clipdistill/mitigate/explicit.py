@@ -22,10 +22,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from clipdistill.data.wordnet import PARTS, PartOfSpeech, Synset, WordNet
 from clipdistill.mitigate.inflection import AUXILIARIES, form_of, inflected
 from clipdistill.mitigate.overlap import Overlap, is_content, words_of
 from clipdistill.mitigate.vcr_files import Change, Outcome, Record, Token
-from clipdistill.mitigate.wordnet import PARTS, PartOfSpeech, Synset, WordNet
 
 LONGEST = 4
 STEPS_UP = 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from clipdistill.mitigate.wordnet import PartOfSpeech, WordNet
+from clipdistill.data.wordnet import PartOfSpeech, WordNet
 
 Form = Literal["base", "plural", "third", "ing", "past", "participle", "comparative", "superlative"]
 AUXILIARIES = frozenset(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from clipdistill.data.wordnet import open_wordnet
 from clipdistill.errors import UserError, nearest
 from clipdistill.evaluate.predictions import read_predictions
 from clipdistill.mitigate import shortcut_rules
@@ -24,7 +25,6 @@ from clipdistill.mitigate.vcr_files import (
     write_lines,
     write_outcomes,
 )
-from clipdistill.mitigate.wordnet import open_wordnet
 
 RULES: dict[str, Callable[[str, Record], Outcome]] = {
     "sm-rule": shortcut_rules.either, "sm-singular": shortcut_rules.singular, "sm-plural": shortcut_rules.plural,

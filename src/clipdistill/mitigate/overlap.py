@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 
 from clipdistill.data.tagged_text import MASK
+from clipdistill.data.wordnet import PARTS, WordNet
 from clipdistill.mitigate.vcr_files import Record, Token
-from clipdistill.mitigate.wordnet import PARTS, WordNet
 
 STOP_WORDS = frozenset(
     """

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from clipdistill.data.wordnet import open_wordnet
 from clipdistill.errors import UserError
 from clipdistill.files import require_writable, write_json
 from clipdistill.mitigate.overlap import Overlap, tag_baseline, word_baseline
 from clipdistill.mitigate.vcr_files import Record, VcrFile, read_vcr
-from clipdistill.mitigate.wordnet import open_wordnet
 
 SHOWN = ("question_tokens", "question_more", "labels_tokens", "labels_more")
 PAPER = Path(__file__).parent / "paper_table9.yaml"

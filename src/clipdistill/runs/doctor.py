@@ -199,7 +199,7 @@ def _data(recipes: list[Recipe]) -> list[dict[str, Any]]:
 
 
 def _wordnet() -> dict[str, Any]:
-    from clipdistill.mitigate.wordnet import GET, find_wordnet
+    from clipdistill.data.wordnet import GET, find_wordnet
 
     found = find_wordnet()
     get = None if found else f"for `clipdistill mitigate em`: {GET}"

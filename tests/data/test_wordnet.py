@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from clipdistill.data import wordnet as reader
+from clipdistill.data.wordnet import WordNet, open_wordnet
 from clipdistill.errors import UserError
-from clipdistill.mitigate import wordnet as reader
-from clipdistill.mitigate.wordnet import WordNet, open_wordnet
+from tests.mitigate.small_wordnet import write_wordnet
 
 
 @pytest.fixture(scope="module")
-def small(wordnet_folder: Path) -> WordNet:
-    return WordNet(wordnet_folder)
+def small(tmp_path_factory: pytest.TempPathFactory) -> WordNet:
+    return WordNet(write_wordnet(tmp_path_factory.mktemp("wordnet") / "dict"))
 
 
 def test_lemmas_are_morphys(small: WordNet) -> None:
