@@ -1,8 +1,8 @@
 """Knowledge distillation into and out of CLIP-style models.
 
 What the command does is a function here: `load_recipe`, `recipe_names`, `train`, `cache`, `evaluate_model`,
-`build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `analyse`, `quickstart`, `doctor`, and `load_model` for
-whatever a command takes as MODEL.
+`build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `analyse`, `model_cka`, `quickstart`, `doctor`, and
+`load_model` for whatever a command takes as MODEL.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from clipdistill.analysis import analyse
+    from clipdistill.analysis.likeness import model_cka
     from clipdistill.mitigate import mitigate_vcr, vcr_bias
     from clipdistill.models import load_model
     from clipdistill.petri import write_world
@@ -37,6 +38,7 @@ __all__ = [
     "load_model",
     "load_recipe",
     "mitigate_vcr",
+    "model_cka",
     "quickstart",
     "recipe_names",
     "study",
@@ -55,6 +57,7 @@ _HOMES = {
     "load_model": "models",
     "load_recipe": "recipe_files",
     "mitigate_vcr": "mitigate",
+    "model_cka": "analysis.likeness",
     "quickstart": "runs.quickstart",
     "recipe_names": "recipe_files",
     "study": "runs.study",

@@ -1,4 +1,4 @@
-"""The command `analyse`: what fusion models attend to."""
+"""The commands `analyse`, what fusion models attend to, and `cka`, how alike two models see pictures."""
 
 from __future__ import annotations
 
@@ -45,6 +45,31 @@ def analyse(
     show_analysis(found, out)
 
 
+def cka(
+    teacher: Annotated[str, typer.Option(metavar="MODEL", help="open_clip name, hf-hub: name, checkpoint, or RUN")],
+    student: Annotated[str, typer.Option(metavar="MODEL", help="the same")],
+    data: Annotated[str, typer.Option(help="pictures: path, or format:path@split")],
+    count: Annotated[int | None, typer.Option(min=4, help="draw so many pictures; default: all")] = None,
+    json: Annotated[Path | None, typer.Option(help="write all pairs of layers here")] = None,
+    pool: Annotated[
+        str, typer.Option(help="patches of a layer: mean, flat (place by place), none (no layers)")
+    ] = "mean",
+    batch: Annotated[int, typer.Option(min=4, help="pictures of a Gram matrix; fewer need less memory")] = 512,
+    draws: Annotated[int, typer.Option(min=0, help="of the pictures, for the intervals; 0 = none")] = 1000,
+    workers: Annotated[int, typer.Option(min=0, help="processes that decode pictures")] = 1,
+) -> None:
+    """Show how alike a teacher and a student see pictures: linear CKA by layer, alignment and uniformity."""
+    from clipdistill.analysis.likeness import model_cka, read_pool
+    from clipdistill.analysis.likeness_tables import show_cka
+
+    found = model_cka(
+        teacher, student, data, count=count, pool=read_pool(pool), batch=batch, draws=draws, workers=workers,
+        json_path=json,
+    )  # fmt: skip
+    show_cka(found)
+
+
 def add(app: typer.Typer) -> None:
-    """Put the command on the app."""
-    app.command()(analyse)
+    """Put the commands on the app."""
+    for command in (analyse, cka):
+        app.command()(command)

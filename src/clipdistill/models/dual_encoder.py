@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from clipdistill.models.feature_maps import MapLevel, image_map, map_levels
+from clipdistill.models.image_layers import ImageLayer, image_layers
 from clipdistill.models.token_features import image_token_features, text_token_features
 from clipdistill.models.tokenisation import TextTokenizer
 
@@ -126,6 +127,10 @@ class DualEncoder(nn.Module):
     def image_map(self, pixels: torch.Tensor, level: int) -> torch.Tensor:
         """One of `map_levels` of images [B, 3, H, W] as `encode_image` takes them -> [B, C, h, w]."""
         return image_map(self.clip.visual, self.normalise_pixels(pixels), level)
+
+    def image_layers(self, pixels: torch.Tensor) -> list[ImageLayer]:
+        """All of `map_levels` of images [B, 3, H, W] as `encode_image` takes them, as tokens."""
+        return image_layers(self.clip.visual, self.normalise_pixels(pixels))
 
     def text_tokens(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embed texts and keep the feature of each token before pooling.

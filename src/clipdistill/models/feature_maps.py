@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +45,7 @@ def map_levels(visual: Any, size: tuple[int, int], name: str) -> list[MapLevel]:
     pixels = torch.zeros(1, 3, *size, dtype=weight.dtype, device=weight.device)
     try:
         with torch.inference_mode():
-            found = visual.forward_intermediates(pixels, intermediates_only=True)["image_intermediates"]
-        shapes = [tuple(each.shape[1:]) for each in found]
+            shapes = [tuple(each.shape[1:]) for each in layer_maps(visual, pixels)[0]]
     except (AttributeError, NotImplementedError, RuntimeError, TypeError, AssertionError):
         shapes = []
     if not shapes or any(len(shape) != 3 for shape in shapes):
@@ -68,11 +69,54 @@ def chosen_level(levels: list[MapLevel], number: int | None, name: str) -> MapLe
     return levels[number]
 
 
+def before_the_last(levels: Sequence[MapLevel]) -> int:
+    """The level that a language model reads: LLaVA's "layer before the last".
+
+    Of equal blocks (a transformer) that is the last but one, the last being shaped by the pooling behind it. Where
+    levels are stages of several blocks each (a CNN), it is the last stage, before it is pooled.
+    """
+    return max(0, len(levels) - 2) if _are_blocks(levels) else len(levels) - 1
+
+
+def layer_names(levels: Sequence[MapLevel]) -> list[str]:
+    """`block 0`, `block 1`, ... of a transformer, `stage 0`, ... of a CNN."""
+    return [f"{'block' if _are_blocks(levels) else 'stage'} {level.number}" for level in levels]
+
+
+def _are_blocks(levels: Sequence[MapLevel]) -> bool:
+    """Whether all levels have one shape, as a transformer's blocks have and a CNN's stages haven't."""
+    return len({(level.channels, level.height, level.width) for level in levels}) == 1
+
+
 def image_map(visual: Any, pixels: Tensor, number: int) -> Tensor:
     """Map `number` of normalised pixels [B, 3, H, W] -> [B, C, h, w]; blocks behind it aren't run."""
-    found = visual.forward_intermediates(pixels, indices=[number], stop_early=True, intermediates_only=True)
-    result: Tensor = found["image_intermediates"][-1]
-    return result
+    return layer_maps(visual, pixels, number)[0][-1]
+
+
+def layer_maps(visual: Any, pixels: Tensor, number: int | None = None) -> tuple[list[Tensor], list[Tensor] | None]:
+    """What the layers of an image tower give: each block of a transformer, each stage of a CNN; no final norm.
+
+    Args:
+        visual: open_clip's VisionTransformer, ModifiedResNet or TimmModel. pixels: normalised, [B, 3, H, W].
+        number: of the only map that is wanted, behind which nothing is run; None = all.
+
+    Returns:
+        Maps [B, C, h, w], first the one nearest to the pixels; and the tokens that belong to no place (class token,
+        registers), [B, P, C] for each map, or None for a tower without.
+    """
+    which = {} if number is None else {"indices": [number], "stop_early": True}
+    apart = _has_tokens_apart(visual)
+    found = visual.forward_intermediates(pixels, intermediates_only=True, output_extra_tokens=apart, **which)
+    return found["image_intermediates"], found.get("image_intermediates_prefix")
+
+
+def _has_tokens_apart(visual: Any) -> bool:
+    """Whether tokens of no place can be asked for: timm's CNNs don't know the question."""
+    trunk = getattr(visual, "trunk", None)
+    if trunk is None:
+        return True  # open_clip's own towers; a ResNet answers with none
+    known = "return_prefix_tokens" in inspect.signature(trunk.forward_intermediates).parameters
+    return known and bool(getattr(trunk, "num_prefix_tokens", 0))
 
 
 def pool_boxes(maps: Tensor, boxes: Tensor, owner: Tensor, *, bins: int = 2, pad: float = 1.1) -> Tensor:
