@@ -1,8 +1,8 @@
 """Knowledge distillation into and out of CLIP-style models.
 
 What the command does is a function here: `load_recipe`, `recipe_names`, `train`, `cache`, `evaluate_model`,
-`build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `analyse`, `quickstart`, `doctor`, and `load_model` for
-whatever a command takes as MODEL.
+`score_answers_file`, `build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `analyse`, `quickstart`, `doctor`, and
+`load_model` for whatever a command takes as MODEL.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from clipdistill.analysis import analyse
+    from clipdistill.evaluate.vlm import score_answers_file
     from clipdistill.mitigate import mitigate_vcr, vcr_bias
     from clipdistill.models import load_model
     from clipdistill.petri import write_world
@@ -39,6 +40,7 @@ __all__ = [
     "mitigate_vcr",
     "quickstart",
     "recipe_names",
+    "score_answers_file",
     "study",
     "train",
     "vcr_bias",
@@ -57,6 +59,7 @@ _HOMES = {
     "mitigate_vcr": "mitigate",
     "quickstart": "runs.quickstart",
     "recipe_names": "recipe_files",
+    "score_answers_file": "evaluate.vlm",
     "study": "runs.study",
     "train": "runs.training",
     "vcr_bias": "mitigate",
