@@ -1,8 +1,8 @@
 """Knowledge distillation into and out of CLIP-style models.
 
 What the command does is a function here: `load_recipe`, `recipe_names`, `train`, `cache`, `evaluate_model`,
-`build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `analyse`, `model_cka`, `quickstart`, `doctor`, and
-`load_model` for whatever a command takes as MODEL.
+`score_answers_file`, `build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `analyse`, `model_cka`, `quickstart`,
+`doctor`, and `load_model` for whatever a command takes as MODEL.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from clipdistill.analysis import analyse
     from clipdistill.analysis.likeness import model_cka
+    from clipdistill.evaluate.vlm import score_answers_file
     from clipdistill.mitigate import mitigate_vcr, vcr_bias
     from clipdistill.models import load_model
     from clipdistill.petri import write_world
@@ -41,6 +42,7 @@ __all__ = [
     "model_cka",
     "quickstart",
     "recipe_names",
+    "score_answers_file",
     "study",
     "train",
     "vcr_bias",
@@ -60,6 +62,7 @@ _HOMES = {
     "model_cka": "analysis.likeness",
     "quickstart": "runs.quickstart",
     "recipe_names": "recipe_files",
+    "score_answers_file": "evaluate.vlm",
     "study": "runs.study",
     "train": "runs.training",
     "vcr_bias": "mitigate",

@@ -84,6 +84,40 @@ def evaluate(
 
 
 @app.command()
+def score(
+    benchmark: Annotated[
+        str, typer.Argument(metavar="BENCHMARK", help="vqa_v2, gqa, textvqa, scienceqa, pope, mme or mmmu")
+    ],
+    questions: Annotated[Path, typer.Option(help="its official files: a folder or file")],
+    answers: Annotated[Path, typer.Option(help="LLaVA's JSON lines (question_id, text), or a leaderboard's JSON")],
+    rule: Annotated[
+        str | None, typer.Option(help="official, tinyllava or lmms_eval; default: as papers report")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="of the benchmark's files; default: the usual one")] = None,
+    json: Annotated[Path | None, typer.Option(help="write the scores here")] = None,
+    submission: Annotated[Path | None, typer.Option(help="write what its own tool or server takes")] = None,
+    lmms_eval: Annotated[Path | None, typer.Option(help="write lmms-eval's results JSON; by rule lmms_eval")] = None,
+) -> None:
+    """Score a vision-language model's answers by a benchmark's official rule; no model is needed."""
+    from clipdistill.evaluate.vlm import score_answers_file
+    from clipdistill.evaluate.vlm.showing import missing_line, score_table
+    from clipdistill.files import require_writable, write_json
+    from clipdistill.running import terminal
+
+    if json is not None:
+        require_writable(json, "--json")
+    found = score_answers_file(
+        benchmark, questions, answers, rule=rule, split=split, submission=submission, lmms_eval=lmms_eval
+    )
+    if json is not None:
+        write_json(json, found.to_dict())
+    if found.metrics:
+        terminal().print(score_table(found))
+    if missing := missing_line(found):
+        print(missing)
+
+
+@app.command()
 def report(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="folders of runs; seeds of one recipe are averaged")

@@ -39,7 +39,11 @@ def vqa_score(answer: str, given: Sequence[str], *, always_normalise: bool = Fal
     if always_normalise or len(set(people)) > 1:
         people = [normalise(one) for one in people]
         answer = normalise(answer)
-    matches = [one == answer for one in people]
+    return leave_one_out([one == answer for one in people])
+
+
+def leave_one_out(matches: Sequence[bool]) -> float:
+    """The mean, over each person left out, of min(1, matches among the others / 3); of a single person, the match."""
     if len(matches) == 1:
         return float(matches[0])
     total = sum(matches)

@@ -55,7 +55,7 @@ def open_vqa_v2(
     place = existing(path, "file or folder", GET)
     skipped: Skipped = []
     if place.is_dir():
-        parts = [_files(place, one.strip()) for one in (split or "train").split("+")]
+        parts = [files_of(place, one.strip()) for one in (split or "train").split("+")]
         title = f"{place.name}_{(split or 'train').replace('+', '_')}"
     else:
         if split is not None:
@@ -125,8 +125,12 @@ class VqaSource(QuestionSource):
         return soft_targets(answers, self._places)
 
 
-def _files(folder: Path, split: str) -> tuple[Path, Path | None]:
-    """Questions and perhaps annotations of a split; the official names have a year behind it, which may be left out."""
+def files_of(folder: Path, split: str) -> tuple[Path, Path | None]:
+    """Questions and perhaps annotations of a split; the official names have a year behind it, which may be left out.
+
+    Raises:
+        UserError: no questions of that split.
+    """
     found: list[Path | None] = []
     for kind in ("questions", "annotations"):
         pattern = re.compile(rf".*_{re.escape(split)}(20\d\d)?_{kind}\.json")

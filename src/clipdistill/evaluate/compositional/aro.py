@@ -10,9 +10,9 @@ from torch import Tensor
 
 from clipdistill.evaluate.compositional.groups import Group, Measure, Part, Picture, wins
 from clipdistill.evaluate.compositional.order import order_parts
-from clipdistill.evaluate.compositional.pictures import need_pictures
-from clipdistill.evaluate.compositional.rows import json_rows
+from clipdistill.evaluate.compositional.pictures import WHO, need_pictures
 from clipdistill.evaluate.results import Result
+from clipdistill.evaluate.rows import json_rows
 
 HOW = "put visual_genome_relation.json, visual_genome_attribution.json and the unpacked vgr_vga_images.zip there"
 MIN_CASES = 25  # attribute pairs with fewer are dropped, as in the authors' scorer
@@ -49,7 +49,7 @@ def read_aro(folder: str | Path, part: str) -> list[Group]:
     """
     folder = Path(folder)
     groups = []
-    for number, row in enumerate(json_rows(folder / f"visual_genome_{part}.json", HOW)):
+    for number, row in enumerate(json_rows(folder / f"visual_genome_{part}.json", HOW, WHO)):
         x, y, w, h = (row.number(f"bbox_{name}") for name in "xywh")
         tag = row.text("relation_name") if part == "relation" else "_".join(row.texts("attributes", 2)[:2])
         path = folder / "images" / row.text("image_path")

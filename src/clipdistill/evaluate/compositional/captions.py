@@ -11,8 +11,8 @@ from torch import Tensor
 
 from clipdistill.errors import UserError
 from clipdistill.evaluate.compositional.groups import Group, Part, Picture, wins
-from clipdistill.evaluate.compositional.pictures import need_pictures
-from clipdistill.evaluate.compositional.rows import Row, json_rows, read_json
+from clipdistill.evaluate.compositional.pictures import WHO, need_pictures
+from clipdistill.evaluate.rows import Row, json_rows, read_json
 
 SUGARCREPE = ("add_att", "add_obj", "replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")
 SUGARCREPE_HOW = (
@@ -44,7 +44,7 @@ def read_sugarcrepe(folder: str | Path) -> list[Group]:
     files = folder / "data" if (folder / "data" / "swap_obj.json").is_file() else folder
     groups = []
     for kind in SUGARCREPE:
-        for number, row in enumerate(json_rows(files / f"{kind}.json", SUGARCREPE_HOW, keyed=True)):
+        for number, row in enumerate(json_rows(files / f"{kind}.json", SUGARCREPE_HOW, WHO, keyed=True)):
             picture = Picture(str(folder / "val2017" / row.text("filename")), where=row.where("filename"))
             captions = (row.text("caption"), row.text("negative_caption"))
             groups.append(Group((picture,), captions, (kind,), f"{kind}/{number}"))
@@ -90,7 +90,8 @@ def read_clevr(folder: str | Path) -> list[Group]:
     folder = Path(folder)
     file = folder / "scenes" / "CLEVR_val_scenes.json"
     groups = []
-    for scene in Row(file, "the object", read_json(file, CLEVR_HOW), CLEVR_HOW).rows("scenes"):
+    content = read_json(file, CLEVR_HOW, WHO)
+    for scene in Row(file, "the object", content, CLEVR_HOW, WHO).rows("scenes"):
         name = scene.text("image_filename")
         picture = Picture(str(folder / "images" / "val" / name), where=scene.where("image_filename"))
         objects = [{field: item.text(field) for field in ("color", "shape")} for item in scene.rows("objects")]
@@ -105,7 +106,7 @@ def read_clevr(folder: str | Path) -> list[Group]:
 
 def _relationships(scene: Row, count: int) -> dict[str, list[list[int]]]:
     """The four sides of a scene, each a list of object numbers for each object."""
-    sides = Row(scene.file, f"{scene.place}, relationships", scene.get("relationships"), scene.how)
+    sides = Row(scene.file, f"{scene.place}, relationships", scene.get("relationships"), scene.how, WHO)
     found = {word: sides.entries(word, count) for word in SIDES}
     for word, lists in found.items():
         if len(lists) != count or not all(isinstance(each, list) for each in lists):

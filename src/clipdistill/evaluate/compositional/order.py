@@ -15,8 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from clipdistill.evaluate.compositional.groups import Group, Part, Picture, wins
-from clipdistill.evaluate.compositional.pictures import need_pictures
-from clipdistill.evaluate.compositional.rows import json_rows
+from clipdistill.evaluate.compositional.pictures import WHO, need_pictures
+from clipdistill.evaluate.rows import json_rows
 
 ORDERS = {"coco": "coco_karpathy_test.json", "flickr30k": "flickr30k_test.json"}
 HOW = (
@@ -45,7 +45,7 @@ def read_order(file: str | Path, images: str | Path) -> list[Group]:
     file, images = Path(file), need_pictures(Path(images), HOW)
     return [
         Group((_picture(row, images),), row.texts("caption_options", 2), (), f"{file.stem}/{number}")
-        for number, row in enumerate(json_rows(file, HOW))
+        for number, row in enumerate(json_rows(file, HOW, WHO))
     ]
 
 
@@ -53,7 +53,7 @@ def read_trigrams(file: str | Path, images: str | Path) -> list[Group]:
     """Read the annotations (`image`, `caption`: a list of texts); each caption beside its two trigram shuffles."""
     file, images = Path(file), need_pictures(Path(images), HOW)
     groups = []
-    for number, row in enumerate(json_rows(file, HOW)):
+    for number, row in enumerate(json_rows(file, HOW, WHO)):
         for place, caption in enumerate(row.texts("caption", 1)):
             key = f"{file.stem}/{number}/{place}"
             options = tuple(clean(text) for text in (caption, *trigram_shuffles(caption, key)))

@@ -17,6 +17,9 @@ from clipdistill.errors import UserError
 from clipdistill.evaluate.compositional.groups import Group, Picture
 from clipdistill.evaluate.results import Progress
 
+WHO = "compositional"
+"""What the errors of these benchmarks begin with."""
+
 
 def need_pictures(folder: Path, how: str) -> Path:
     """Return the folder; UserError with `how` to get its pictures when it's missing or empty."""

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from clipdistill.errors import UserError
 from clipdistill.evaluate.compositional.groups import Group, Part, Picture
-from clipdistill.evaluate.compositional.pictures import need_pictures
-from clipdistill.evaluate.compositional.rows import Row, jsonl_rows, read_json
+from clipdistill.evaluate.compositional.pictures import WHO, need_pictures
+from clipdistill.evaluate.rows import Row, jsonl_rows, read_json
 
 HOW = (
     "accept the terms of facebook/winoground on the Hugging Face hub, put its data/examples.jsonl there and unpack its "
@@ -33,7 +33,7 @@ def read_winoground(folder: str | Path) -> list[Group]:
     folder = Path(folder)
     if not (folder / "examples.jsonl").is_file() and (folder / "data" / "examples.jsonl").is_file():
         folder = folder / "data"
-    rows = list(jsonl_rows(folder / "examples.jsonl", HOW))
+    rows = list(jsonl_rows(folder / "examples.jsonl", HOW, WHO))
     images = need_pictures(folder / "images", HOW)
     hard = _hard(folder / HARD) if (folder / HARD).is_file() else None
     return [_group(row, images, hard) for row in rows]
@@ -54,10 +54,10 @@ def _group(row: Row, images: Path, hard: dict[str, tuple[str, ...]] | None) -> G
 
 def _hard(path: Path) -> dict[str, tuple[str, ...]]:
     """id -> tags, from the authors' JSON object of id -> list of tags."""
-    content = read_json(path, HARD_HOW)
+    content = read_json(path, HARD_HOW, WHO)
     if not isinstance(content, dict):
         raise UserError(f"compositional: {path} holds no JSON object of id -> list of tags; {HARD_HOW}")
-    row = Row(path, "the object", content, HARD_HOW)
+    row = Row(path, "the object", content, HARD_HOW, WHO)
     return {key: tuple(f"hard: {tag}" for tag in row.texts(key, 0)) for key in content}
 
 

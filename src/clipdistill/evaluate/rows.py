@@ -11,12 +11,15 @@ from clipdistill.errors import UserError, nearest
 
 
 class Row:
-    """One record and where it stands. Every getter raises a UserError of one line when the field isn't what it says."""
+    """One record and where it stands. Every getter raises a UserError of one line when the field isn't what it says.
 
-    def __init__(self, file: Path, place: str, values: Any, how: str) -> None:
-        self.file, self.place, self.how = file, place, how
+    `how` says how the file is got, and ends each error; `who` reads it, and begins each error.
+    """
+
+    def __init__(self, file: Path, place: str, values: Any, how: str, who: str) -> None:
+        self.file, self.place, self.how, self.who = file, place, how, who
         if not isinstance(values, Mapping):
-            raise UserError(f"compositional: {file}, {place}: is {_kind(values)}, not a JSON object; {how}")
+            raise UserError(f"{who}: {file}, {place}: is {kind(values)}, not a JSON object; {how}")
         self.values: Mapping[str, Any] = values
 
     def where(self, field: str) -> str:
@@ -25,7 +28,7 @@ class Row:
 
     def bad(self, field: str, why: str) -> UserError:
         """The error for a field of this row."""
-        return UserError(f"compositional: {self.where(field)}: {why}; {self.how}")
+        return UserError(f"{self.who}: {self.where(field)}: {why}; {self.how}")
 
     def get(self, field: str) -> Any:
         """The field's value, of whatever type."""
@@ -37,21 +40,21 @@ class Row:
         """A string that isn't blank."""
         value = self.get(field)
         if not isinstance(value, str) or not value.strip():
-            raise self.bad(field, f"is {_kind(value)}, not a text")
+            raise self.bad(field, f"is {kind(value)}, not a text")
         return value
 
     def number(self, field: str) -> int:
         """A whole number."""
         value = self.get(field)
         if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
-            raise self.bad(field, f"is {_kind(value)}, not a whole number")
+            raise self.bad(field, f"is {kind(value)}, not a whole number")
         return int(value)
 
     def entries(self, field: str, least: int = 0) -> list[Any]:
         """A list of at least `least` entries."""
         value = self.get(field)
         if not isinstance(value, list) or len(value) < least:
-            raise self.bad(field, f"is {_kind(value)}, not a list{f' of {least} or more' if least else ''}")
+            raise self.bad(field, f"is {kind(value)}, not a list{f' of {least} or more' if least else ''}")
         return value
 
     def texts(self, field: str, least: int) -> tuple[str, ...]:
@@ -59,64 +62,71 @@ class Row:
         value = self.entries(field, least)
         for each in value:
             if not isinstance(each, str):
-                raise self.bad(field, f"holds {_kind(each)} among its texts")
+                raise self.bad(field, f"holds {kind(each)} among its texts")
         return tuple(value)
+
+    def nested(self, field: str) -> Row:
+        """A JSON object as a row."""
+        return Row(self.file, f"{self.place}, {field}", self.get(field), self.how, self.who)
 
     def rows(self, field: str) -> list[Row]:
         """A list of JSON objects as rows."""
         return [
-            Row(self.file, f"{self.place}, {field} {number}", each, self.how)
+            Row(self.file, f"{self.place}, {field} {number}", each, self.how, self.who)
             for number, each in enumerate(self.entries(field))
         ]
 
 
-def read_json(path: Path, how: str) -> Any:
+def read_json(path: Path, how: str, who: str) -> Any:
     """Return a JSON file's content; UserError with `how` to get it when it's missing, empty or broken."""
-    text = _read(path, how)
+    text = read_text(path, how, who)
     try:
         return json.loads(text)
     except ValueError as error:
-        raise UserError(f"compositional: {path} isn't valid JSON ({error}); {how}") from None
+        raise UserError(f"{who}: {path} isn't valid JSON ({error}); {how}") from None
 
 
-def json_rows(path: Path, how: str, *, keyed: bool = False) -> Iterator[Row]:
+def json_rows(path: Path, how: str, who: str, *, keyed: bool = False) -> Iterator[Row]:
     """The rows of a JSON list of objects; with `keyed`, of an object of objects as well (its keys name the rows)."""
-    content = read_json(path, how)
+    content = read_json(path, how, who)
     if keyed and isinstance(content, dict):
         named = [(f"row '{key}'", value) for key, value in content.items()]
     elif isinstance(content, list):
         named = [(f"row {number}", value) for number, value in enumerate(content)]
     else:
-        raise UserError(f"compositional: {path} holds {_kind(content)}, not a JSON list of cases; {how}")
+        raise UserError(f"{who}: {path} holds {kind(content)}, not a JSON list of cases; {how}")
     if not named:
-        raise UserError(f"compositional: {path} holds no cases; {how}")
-    return (Row(path, place, value, how) for place, value in named)
+        raise UserError(f"{who}: {path} holds no cases; {how}")
+    return (Row(path, place, value, how, who) for place, value in named)
 
 
-def jsonl_rows(path: Path, how: str) -> Iterator[Row]:
+def jsonl_rows(path: Path, how: str, who: str) -> Iterator[Row]:
     """The rows of a file with one JSON object a line; blank lines are passed over."""
-    lines = [(number, line) for number, line in enumerate(_read(path, how).splitlines(), 1) if line.strip()]
-    for number, line in lines:
+    # By "\n" alone: splitlines() would also cut at separators that JSON allows inside its texts.
+    for number, line in enumerate(read_text(path, how, who).split("\n"), 1):
+        if not line.strip():
+            continue
         try:
             value = json.loads(line)
         except ValueError as error:
-            raise UserError(f"compositional: {path}, line {number}: isn't valid JSON ({error}); {how}") from None
-        yield Row(path, f"line {number}", value, how)
+            raise UserError(f"{who}: {path}, line {number}: isn't valid JSON ({error}); {how}") from None
+        yield Row(path, f"line {number}", value, how, who)
 
 
-def _read(path: Path, how: str) -> str:
+def read_text(path: Path, how: str, who: str) -> str:
+    """A file's text, with or without a byte-order mark; UserError when it's missing, empty or not UTF-8."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"compositional: {path} is missing; {how}") from None
+        raise UserError(f"{who}: {path} is missing; {how}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"compositional: {path} can't be read as UTF-8 text ({error}); {how}") from None
+        raise UserError(f"{who}: {path} can't be read as UTF-8 text ({error}); {how}") from None
     if not text.strip():
-        raise UserError(f"compositional: {path} is empty; {how}")
+        raise UserError(f"{who}: {path} is empty; {how}")
     return text
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
     """What a JSON value is, for an error: short ones as they stand."""
     if isinstance(value, Mapping):
         return "a JSON object"
