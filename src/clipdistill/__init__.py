@@ -1,8 +1,8 @@
 """Knowledge distillation into and out of CLIP-style models.
 
 What the command does is a function here: `load_recipe`, `recipe_names`, `train`, `cache`, `evaluate_model`,
-`build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `analyse`, `quickstart`, `doctor`, and `load_model` for
-whatever a command takes as MODEL.
+`build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `analyse`, `rank_teachers`, `quickstart`, `doctor`, and
+`load_model` for whatever a command takes as MODEL.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from clipdistill.analysis import analyse
+    from clipdistill.analysis import analyse, rank_teachers
     from clipdistill.mitigate import mitigate_vcr, vcr_bias
     from clipdistill.models import load_model
     from clipdistill.petri import write_world
@@ -38,6 +38,7 @@ __all__ = [
     "load_recipe",
     "mitigate_vcr",
     "quickstart",
+    "rank_teachers",
     "recipe_names",
     "study",
     "train",
@@ -56,6 +57,7 @@ _HOMES = {
     "load_recipe": "recipe_files",
     "mitigate_vcr": "mitigate",
     "quickstart": "runs.quickstart",
+    "rank_teachers": "analysis",
     "recipe_names": "recipe_files",
     "study": "runs.study",
     "train": "runs.training",
