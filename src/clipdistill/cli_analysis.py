@@ -50,7 +50,9 @@ def rank_teachers(
     teacher: Annotated[
         list[str], typer.Option(metavar="MODEL[=STORE]", help="two or more; or the folder of a teacher's store")
     ],
-    data: Annotated[str, typer.Option(help="pictures with captions: path, or format:path@split")],
+    data: Annotated[
+        str | None, typer.Option(help="pictures with captions: path, or format:path@split; default: the recipe's")
+    ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="draw so many pictures; default: all")] = None,
     features: Annotated[
         str, typer.Option(help="of the student: embedding, or grid (mean of its patches)")

@@ -157,23 +157,28 @@ def test_pictures_that_cannot_be_read_are_left_out_for_all(command: Command, pla
     assert found[""]["items"] == 79 and found[""]["left_out"] == 1
 
 
-def test_the_student_is_a_recipe_s_and_accuracy_another_suite_s(
+def test_student_and_data_are_a_recipe_s_and_accuracy_another_suite_s(
     command: Command, pictures: Path, placebo: Path, tmp_path: Path
 ) -> None:
-    recipe = tmp_path / "micro.yaml"
-    values = {"name": "micro", "seed": 3, "student": "petri-rn", "teachers": ["petri-teacher-small"],
-              "data": {"train": [{"format": "karpathy", "path": "nowhere", "split": "train"}]}}  # fmt: skip
+    recipe, store = tmp_path / "micro.yaml", tmp_path / "cached"
+    source = {"format": "karpathy", "path": str(pictures / "dataset_petri.json"), "split": "train", "name": "mine"}
+    values = {
+        "name": "micro", "seed": 3, "student": "petri-rn", "data": {"train": [source], "workers": 0},
+        "teachers": [{"model": "petri-teacher-small", "store": str(store)}], "train": {"batch_size": 16},
+    }  # fmt: skip
     recipe.write_text(yaml.safe_dump(values))
+    assert command("cache", recipe).code == 0  # crops, as the recipe has them, under the source's own name
     out = tmp_path / "scores.json"
     said = command(
-        "rank-teachers", "--student", recipe, "--teacher", "petri-teacher-small", "--teacher", placebo, "--count", 70,
-        "--data", data_of(pictures), "--accuracy", f"zero_shot=imagefolder:{pictures / 'zero_shot' / 'seen'}",
-        "--features", "grid", "--workers", 0, "--json", out,
+        "rank-teachers", "--student", recipe, "--teacher", f"petri-teacher-small={store}", "--teacher", placebo,
+        "--accuracy", f"zero_shot=imagefolder:{pictures / 'zero_shot' / 'seen'}", "--count", 70, "--features", "grid",
+        "--workers", 0, "--json", out,
     )  # fmt: skip
     assert said.code == 0, said.err[-2000:]
     found = json.loads(out.read_text())
     assert found["student"] == "petri-rn" and found["settings"]["seed"] == 3 and found["items"] == 70
     assert found["teachers"][0]["scores"]["accuracy"] > 0.2 > found["teachers"][1]["scores"]["accuracy"]
+    assert found["teachers"][0]["origin"] == f"store {store}" and "caching" not in said.err
     assert "petri-rn, untrained, on 70 pictures" in said.out and "reached" in said.out
 
 
@@ -190,7 +195,9 @@ def test_mistakes_are_one_line(command: Command, pictures: Path, placebo: Path, 
     assert "--student petri/vl/uniter_vcr: a fusion" in complaint(*two, student="petri/vl/uniter_vcr")
     assert "--student petri-uniter: a fusion" in complaint(*two, student="petri-uniter")
     assert "--data" in complaint(*two, data="karpathy:nowhere.json@train")
-    assert "--data" in complaint(*two, "--count", 1000)
+    assert "--count 1000" in complaint(*two, "--count", 1000)
+    missing = command("rank-teachers", "--student", STUDENT, *two).complaint()
+    assert "--data is missing" in missing and "is a model" in missing
     assert "give 50 or more" in complaint(*two, "--count", 20)
     assert "--neighbours 90" in complaint(*two, "--neighbours", 90)
     assert "--features patches" in complaint(*two, "--features", "patches")

@@ -13,13 +13,16 @@ from clipdistill.analysis.forecasting import Pairs, over_seeds, own_scores, part
 from clipdistill.analysis.rank_correlation import against_baselines
 from clipdistill.analysis.told import Items, Teacher, ask, open_stores, open_teacher, plan_of
 from clipdistill.analysis.trained_cells import matched, read_outcome, score_of
-from clipdistill.analysis.untrained import Features, read_student, student_features
+from clipdistill.analysis.untrained import Features, StudentSpec, read_student, student_features
 from clipdistill.data import Mixture
+from clipdistill.data.draws import uniforms
+from clipdistill.engine.distributed import Ranks
 from clipdistill.errors import UserError
 from clipdistill.evaluate.sources import open_sources
 from clipdistill.evaluate.suites import Evaluation, open_suite
 from clipdistill.files import require_writable, write_json
 from clipdistill.recipe import EvaluateSpec
+from clipdistill.runs.data import open_data
 from clipdistill.runs.evaluation import check_suite, run_suite
 
 LEAST = 50
@@ -28,7 +31,7 @@ LEAST = 50
 def rank_teachers(
     student: str,
     teachers: Sequence[str],
-    data: str,
+    data: str | None = None,
     *,
     count: int | None = None,
     features: Features = "embedding",
@@ -47,8 +50,8 @@ def rank_teachers(
     Args:
         student: a recipe (name or file), whose student is meant, or a model by name or folder.
         teachers: two or more, each MODEL, MODEL=STORE (written first where there is none), or the folder of a store.
-        data: pictures with captions, as a path or format:path@split; those that training will see.
-        count: draw so many of them by seed, as `count` of a recipe's source does; None = all.
+        data: pictures with captions, as a path or format:path@split; None = the recipe's training data.
+        count: draw so many of them by seed; None = all.
         features: of the student; see `untrained.student_features`. neighbours: k.
         seed: of the draw, of the student's first weights and of the parts; None = the recipe's, or 0. seeds: so many,
             from `seed` on, of weights and parts; scores are their means.
@@ -78,8 +81,11 @@ def rank_teachers(
     trained = matched(read_outcome(outcome, metric), names) if outcome else None
     measure = None if accuracy is None else _suite(accuracy, opened)
     seed = spec.seed if seed is None else seed
-    items = _items(data, count, seed, plan_of(opened), batch_size, workers)
-    _require_enough(len(items.rows), data, neighbours)
+    named = f"{student}'s training data" if data is None else data
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    items = Items(_mixture(data, spec, student), plan_of(opened), device, batch_size, workers)
+    _draw(items, count, seed)
+    _require_enough(len(items.rows), named, neighbours)
     open_stores(opened, items)
 
     told = [ask(teacher, items) for teacher in opened]
@@ -90,7 +96,7 @@ def rank_teachers(
         for each, part in zip(drawn, parts, strict=True)
     ]
     readable = np.all([np.isfinite(each).all(axis=1) for each in (*(one.image for one in told), *seen)], axis=0)
-    _require_enough(int(readable.sum()), data, neighbours)
+    _require_enough(int(readable.sum()), named, neighbours)
     pairs = Pairs(items, readable)
     shared = min([int(readable.sum()) - 1, *(one.image.shape[1] for one in told)])
     rows: list[dict[str, Any]] = []
@@ -108,7 +114,7 @@ def rank_teachers(
             row["ranks"][name] = rank
     kept = int(readable.sum())
     content: dict[str, Any] = {
-        "student": spec.name, "data": data, "items": kept, "left_out": len(readable) - kept,
+        "student": spec.name, "data": named, "items": kept, "left_out": len(readable) - kept,
         "parts": [int((parts[0][readable] == part).sum()) for part in range(3)],
         "settings": {"features": features, "neighbours": neighbours, "seed": seed, "seeds": seeds, "count": count,
                      "shared_width": shared, "accuracy": "retrieval" if accuracy is None else "=".join(accuracy)},
@@ -124,19 +130,33 @@ def rank_teachers(
     return content
 
 
-def _items(data: str, count: int | None, seed: int, plan: Any, batch_size: int, workers: int) -> Items:
+def _mixture(data: str | None, spec: StudentSpec, student: str) -> Mixture:
+    if data is None:
+        if spec.recipe is None:
+            raise UserError(
+                f"--data is missing: {student} is a model; say on which pictures, or give a recipe as --student"
+            )
+        return open_data(spec.recipe, Ranks.current()).mixture
     try:
         (source,) = open_sources(data).values()
-        mixture = Mixture([(source, count)], seed=seed)
+        return Mixture([(source, None)])
     except UserError as error:
         raise UserError(f"--data: {error}") from error
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Items(mixture, plan, device, batch_size, workers)
+
+
+def _draw(items: Items, count: int | None, seed: int) -> None:
+    """Keep so many pictures, those whose ids hash lowest: stores are of all, and the order has no say."""
+    if count is None:
+        return
+    if count > len(items.rows):
+        raise UserError(f"--count {count}: there are {len(items.rows)} pictures; ask for fewer")
+    drawn = [uniforms(seed, "rank-teachers count", name)[0] for name in items.names]
+    items.keep(items.rows[np.sort(np.argsort(drawn, kind="stable")[:count])].tolist())
 
 
 def _require_enough(pictures: int, data: str, neighbours: int) -> None:
     if pictures < LEAST:
-        raise UserError(f"--data {data}: {pictures} pictures can be compared; give {LEAST} or more")
+        raise UserError(f"{data}: {pictures} pictures can be compared; give {LEAST} or more")
     if neighbours >= pictures:
         raise UserError(f"--neighbours {neighbours}: there are {pictures} pictures; ask for fewer")
 

@@ -24,11 +24,12 @@ SETTLED_ON = 256
 
 @dataclass(frozen=True)
 class StudentSpec:
-    """A student that is not trained yet: what it is called, how it starts, and the seed that its recipe says."""
+    """A student that is not trained yet: what it is called, how it starts, the seed that its recipe says, and that."""
 
     name: str
     model: ModelSpec
     seed: int
+    recipe: Recipe | None = None
 
     def start(self, seed: int, device: Any) -> Any:
         """The model as its training starts with it: weights drawn from the seed, or those that its name has."""
@@ -41,16 +42,16 @@ def read_student(given: str) -> StudentSpec:
     Raises:
         UserError: no such recipe or model, or one that isn't a dual encoder.
     """
-    name, spec, seed = given, ModelSpec(model=given), 0
     if is_recipe(given):
-        recipe: Recipe = load_recipe(given)
+        recipe = load_recipe(given)
         kind = find_task(recipe.task.method).KIND
-        name, spec, seed = recipe.student.label, recipe.student, recipe.seed
+        found = StudentSpec(recipe.student.label, recipe.student, recipe.seed, recipe)
     else:
         kind = next(each for each in KINDS.values() if each.recognises(given)).name
+        found = StudentSpec(given, ModelSpec(model=given), 0)
     if kind != KIND:
         raise UserError(f"--student {given}: a {kind} student has no tower of its own to score; name a CLIP's")
-    return StudentSpec(name, spec, seed)
+    return found
 
 
 def student_features(spec: StudentSpec, items: Items, features: Features, seed: int, fitted: np.ndarray) -> np.ndarray:
