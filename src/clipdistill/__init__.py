@@ -1,8 +1,8 @@
 """Knowledge distillation into and out of CLIP-style models.
 
 What the command does is a function here: `load_recipe`, `recipe_names`, `train`, `cache`, `evaluate_model`,
-`score_answers_file`, `build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `analyse`, `model_cka`, `quickstart`,
-`doctor`, and `load_model` for whatever a command takes as MODEL.
+`score_answers_file`, `build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `analyse`, `model_cka`,
+`rank_teachers`, `quickstart`, `doctor`, and `load_model` for whatever a command takes as MODEL.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from clipdistill.analysis import analyse
+    from clipdistill.analysis import analyse, rank_teachers
     from clipdistill.analysis.likeness import model_cka
     from clipdistill.evaluate.vlm import score_answers_file
     from clipdistill.mitigate import mitigate_vcr, vcr_bias
@@ -41,6 +41,7 @@ __all__ = [
     "mitigate_vcr",
     "model_cka",
     "quickstart",
+    "rank_teachers",
     "recipe_names",
     "score_answers_file",
     "study",
@@ -61,6 +62,7 @@ _HOMES = {
     "mitigate_vcr": "mitigate",
     "model_cka": "analysis.likeness",
     "quickstart": "runs.quickstart",
+    "rank_teachers": "analysis",
     "recipe_names": "recipe_files",
     "score_answers_file": "evaluate.vlm",
     "study": "runs.study",

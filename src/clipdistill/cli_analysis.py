@@ -1,4 +1,4 @@
-"""The commands `analyse`, what fusion models attend to, and `cka`, how alike two models see pictures."""
+"""The commands that look into models: `analyse` (attention), `cka` (likeness), `rank-teachers` (before training)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,48 @@ def cka(
     show_cka(found)
 
 
+def rank_teachers(
+    student: Annotated[str, typer.Option(metavar="RECIPE|MODEL", help="a recipe, whose student is meant, or a model")],
+    teacher: Annotated[
+        list[str], typer.Option(metavar="MODEL[=STORE]", help="two or more; or the folder of a teacher's store")
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="pictures with captions: path, or format:path@split; default: the recipe's")
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="draw so many pictures; default: all")] = None,
+    features: Annotated[
+        str, typer.Option(help="of the student: embedding, or grid (mean of its patches)")
+    ] = "embedding",
+    neighbours: Annotated[int, typer.Option(min=1, help="nearest neighbours that are compared")] = 10,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="of draw, weights and parts; default: the recipe's, or 0")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="of weights and parts; scores are means over them")] = 1,
+    accuracy: Annotated[
+        str | None, typer.Option(metavar="SUITE=DATA", help="teachers' accuracy; default: retrieval on --data")
+    ] = None,
+    outcome: Annotated[
+        list[str] | None, typer.Option(metavar="FILE|RUN", help="students trained since: teacher -> score, or runs")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="of runs and accuracy; default: top1, else recall@1")] = None,
+    json: Annotated[Path | None, typer.Option(help="write the scores here")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    workers: Annotated[int, typer.Option(min=0, help="processes that decode pictures")] = 1,
+) -> None:
+    """Forecast from embeddings which teacher will serve a student and data best, before any training."""
+    from clipdistill.analysis import rank_teachers as rank
+    from clipdistill.analysis.rank_showing import features_of, show_ranking, suite_and_data
+
+    found = rank(
+        student, teacher, data, count=count, features=features_of(features), neighbours=neighbours, seed=seed,
+        seeds=seeds, accuracy=suite_and_data(accuracy), outcome=outcome or (), metric=metric, batch_size=batch_size,
+        workers=workers, json_path=json,
+    )  # fmt: skip
+    show_ranking(found)
+
+
 def add(app: typer.Typer) -> None:
     """Put the commands on the app."""
     for command in (analyse, cka):
         app.command()(command)
+    app.command("rank-teachers")(rank_teachers)
