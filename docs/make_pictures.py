@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("files", "locks"),
     ("petri", "data", "models", "objectives", "recipe"),
-    ("export", "evaluate", "stores", "recipe_files", "study_table"),
+    ("export", "evaluate", "stores", "recipe_files", "studies"),
     ("kinds",),
     ("report", "tasks"),
     ("engine",),

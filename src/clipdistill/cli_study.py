@@ -14,54 +14,88 @@ def study(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="RECIPE...|TABLE...", help="recipes: names, files, or patterns: 'petri/dclip/*'; tables"
+            metavar="RECIPE...|TABLE...|GRID",
+            help="recipes: names, files, or patterns: 'petri/dclip/*'; tables; a YAML file with axes",
         ),
     ],
     out: Annotated[Path, typer.Option(help="folder of the study; a stopped one goes on")],
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="seeds 0, 1, ...; default: 3, or what the table says")
+        int | None, typer.Option(min=1, help="seeds 0, 1, ...; default: 3, or what the table or the grid says")
     ] = None,
     override: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="for every run")] = None,
     rows: Annotated[list[str] | None, typer.Option("--rows", help="of a table: names or patterns of rows")] = None,
     regimes: Annotated[list[str] | None, typer.Option("--regimes", help="of a table: names or patterns")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="of a table: list its runs and stop")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="AXIS=LEVEL", help="of a grid: the cells with that level")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="of tables and grids: list the runs, of a grid what they cost, and stop")
+    ] = False,
 ) -> None:
-    """Run several recipes under several seeds and set them side by side; or fill tables, printed numbers beside."""
-    from clipdistill.recipe_files import is_recipe, recipe_names
+    """Run several recipes under several seeds and set them side by side; fill tables of a paper; or run a grid."""
     from clipdistill.running import show_runs, terminal
+    from clipdistill.runs.jobs import require_success, show_jobs
     from clipdistill.runs.study import study as run_study
-    from clipdistill.runs.study_tables import show_plan, show_tables, study_tables
-    from clipdistill.study_table import is_table, table_names
 
-    tables = [name for name in names if is_table(name)]
-    if tables and len(tables) < len(names):
-        other = next(name for name in names if name not in tables)
-        raise UserError(f"study: {tables[0]} is a table and {other} isn't; give one kind at a time")
-    if not tables and (strange := [name for name in names if "*" not in name and not is_recipe(name)]):
-        raise UserError(
-            f"study: no recipe or table {strange[0]!r}.{nearest(strange[0], [*recipe_names(), *table_names()])}"
-        )
-    if not tables and (rows or regimes or plan):
-        raise UserError("study: --rows, --regimes and --plan are of tables; `clipdistill tables` lists them")
+    kind = _kind(names)
+    for option, value, wanted in (("--rows", rows, "table"), ("--regimes", regimes, "table"), ("--only", only, "grid")):
+        if value and kind != wanted:
+            raise UserError(f"study: {option} is of {wanted}s, and {names[0]} is a {kind}; leave it away")
+    if plan and kind == "recipe":
+        raise UserError("study: --plan is of tables and grids; `clipdistill train RECIPE --plan` shows a run's")
+    said = override or ()
     try:
-        if not tables:
-            show_runs(run_study(names, out, seeds=seeds or 3, overrides=override or ()))
-        else:
-            done = study_tables(
-                tables, out, seeds=seeds, overrides=override or (), rows=rows or (), regimes=regimes or (), plan=plan
+        if kind == "recipe":
+            show_runs(run_study(names, out, seeds=seeds or 3, overrides=said))
+            print(f"report: {out / 'report.html'}")
+            return
+        if kind == "table":
+            from clipdistill.runs.study_tables import show_tables, study_tables
+
+            filled = study_tables(
+                names, out, seeds=seeds, overrides=said, rows=rows or (), regimes=regimes or (), plan=plan
             )
-            show_plan(done) if plan else show_tables(done, terminal())
+            show_jobs(filled.jobs) if plan else show_tables(filled, terminal())
+            jobs, failed = filled.jobs, filled.failed
+        else:
+            from clipdistill.report.study_grids import grid_tables
+            from clipdistill.report.terminal import print_tables
+            from clipdistill.runs.study_grids import cost_of, study_grid
+
+            grid = study_grid(names[0], out, seeds=seeds, overrides=said, only=only or (), plan=plan)
+            if plan:
+                show_jobs(grid.jobs)
+                print(cost_of(grid))
+            else:
+                print_tables(grid_tables(grid.results()), terminal())
+            jobs, failed = grid.jobs, grid.failed
     except Interrupted as stop:
         raise Interrupted(f"{stop}; go on with the same command") from stop
     if not plan:
         print(f"report: {out / 'report.html'}")
-    if tables:
-        done.require_success()
+    require_success(jobs, failed)
+
+
+def _kind(names: list[str]) -> str:
+    """ "recipe", "table" or "grid"; UserError for names of several kinds, or of none."""
+    from clipdistill.recipe_files import is_recipe, recipe_names
+    from clipdistill.studies.grid import is_grid
+    from clipdistill.studies.table import is_table, table_names
+
+    kinds = {name: "grid" if is_grid(name) else "table" if is_table(name) else "recipe" for name in names}
+    for name, kind in kinds.items():
+        if kind != kinds[names[0]]:
+            raise UserError(f"study: {names[0]} is a {kinds[names[0]]} and {name} isn't; give one kind at a time")
+        if kind == "recipe" and "*" not in name and not is_recipe(name):
+            raise UserError(f"study: no recipe or table {name!r}.{nearest(name, [*recipe_names(), *table_names()])}")
+    if kinds[names[0]] == "grid" and len(names) > 1:
+        raise UserError("study: give one grid at a time; each has a folder of its own")
+    return kinds[names[0]]
 
 
 def tables() -> None:
     """List the tables that `study` can fill."""
-    from clipdistill.study_table import load_table, table_names
+    from clipdistill.studies.table import load_table, table_names
 
     for name in table_names():
         print(f"{name:40} {load_table(name).about}")

@@ -13,7 +13,7 @@ from conftest import Command
 from clipdistill.data import open_source
 from clipdistill.data.low_shot import read_low_shot
 from clipdistill.petri import write_world
-from clipdistill.runs import study_tables
+from clipdistill.runs import jobs
 
 ROWS = {
     "vl_bert": {"label": "VL-BERT", "set": ["student=petri-vl-bert"], "paper": "vl_bert"},
@@ -81,8 +81,8 @@ def test_a_table_is_filled_resumed_and_shared(
     assert open_source({**spec, "subset": file}).ids == list(drawn.ids)  # type: ignore[attr-defined]
 
     trained: list[Any] = []
-    train = study_tables.train
-    monkeypatch.setattr(study_tables, "train", lambda *given, **named: trained.append(given) or train(*given, **named))
+    train = jobs.train
+    monkeypatch.setattr(jobs, "train", lambda *given, **named: trained.append(given) or train(*given, **named))
     said = command("study", table, "--out", out)
     assert said.code == 0, said.err[-2000:]
     assert len(trained) == 3 and (first / "student" / "model.safetensors").stat().st_mtime_ns == before

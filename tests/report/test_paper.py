@@ -16,8 +16,8 @@ from clipdistill.report.content import NO_MODEL, paper_caution, paper_note, pape
 from clipdistill.report.paper import ROLES, PaperRow, paper_facts, paper_names, paper_table, table_names
 from clipdistill.report.records import read_run
 from clipdistill.report.tables import build_groups
-from clipdistill.study_table import load_table
-from clipdistill.study_table import table_names as study_names
+from clipdistill.studies.table import load_table
+from clipdistill.studies.table import table_names as study_names
 
 TABLES = [f"{paper}/{table}" for paper in paper_names() for table in table_names(paper)]
 RETRIEVAL = {

@@ -16,9 +16,10 @@ from clipdistill.report.html_page import table as html_table
 from clipdistill.report.markdown import escape
 from clipdistill.report.markdown import table as markdown_table
 from clipdistill.report.paper import PaperRow, paper_rows
+from clipdistill.report.run_links import run_links
 from clipdistill.report.tables import Summary
 from clipdistill.report.words import MINUS, percent, points
-from clipdistill.study_table import Place, StudyTable
+from clipdistill.studies.table import Place, StudyTable
 
 LEGEND = "Per cent: measured, mean ± standard deviation over the seeds / printed in the paper."
 DIFFERENCES = "Differences in points, paired by seed: mean ± standard deviation / printed in the paper."
@@ -132,11 +133,9 @@ def write_report(filled: Sequence[Filled], folder: Path, seeds: Sequence[int], r
             body.append(
                 section(heading, html_table(content), *(f"<p class=note>{html.escape(one)}</p>" for one in said))
             )
-    links = [run.relative_to(folder).as_posix() for run in runs if (run / "report.html").is_file()]
-    if links:
-        text += ["## Runs", "\n".join(f"- [{escape(one)}](<{one}/report.md>)" for one in links)]
-        listed = "".join(f'<li><a href="{html.escape(one)}/report.html">{html.escape(one)}</a></li>' for one in links)
-        body.append(section("Runs", f"<ul>{listed}</ul>"))
+    if links := run_links(folder, runs):
+        text += links[0]
+        body.append(links[1])
     write_text(folder / "report.md", "\n\n".join(text) + "\n")
     write_text(folder / "report.html", page(title, body))
     write_json(folder / "tables.json", {found.name: _plain(found) for found in filled})

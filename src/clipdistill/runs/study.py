@@ -12,7 +12,8 @@ from clipdistill.recipe_files import load_recipe, recipe_names
 from clipdistill.report import build_report
 from clipdistill.runs.checks import check_recipe
 from clipdistill.runs.folder import RunFolder
-from clipdistill.runs.training import train
+from clipdistill.runs.jobs import Job, require_success, run_jobs
+from clipdistill.studies.table import Cell
 
 
 def study(names: Sequence[str], out: str | Path, *, seeds: int = 3, overrides: Sequence[str] = ()) -> list[Path]:
@@ -23,33 +24,31 @@ def study(names: Sequence[str], out: str | Path, *, seeds: int = 3, overrides: S
         out: folder of the study: a run lies in `out/NAME/seed-K`, the report in `out` itself. A study that was
             stopped goes on where it was; runs that are done stay.
         seeds: each recipe runs with seeds 0, 1, ... below this.
-        overrides: `key=value` for every run.
+        overrides: `key=value` for every run; runs with other ones lie beside.
 
     Returns:
         The folders of the runs.
 
     Raises:
-        UserError: an unknown recipe or key (before the first run), another process at work in `out`, or whatever a
-            run can't mend.
+        UserError: an unknown recipe or key (before the first run), another process at work in `out`, or, after all
+            runs, that one of them failed.
     """
     chosen = expand(names)
-    recipes = {name: [load_recipe(name, [*overrides, f"seed={seed}"]) for seed in range(seeds)] for name in chosen}
-    for each in recipes.values():
-        check_recipe(each[0])
-    folders = []
-    with RunFolder(out).held(Ranks.current().is_main):
-        for seed in range(seeds):  # seed by seed: a study that is cut short has whole rows
-            for name in chosen:
-                recipe = recipes[name][seed]
-                run = RunFolder(Path(out) / recipe.name / f"seed-{seed}")
-                if run.evaluation.is_file():
-                    run.check(True, recipe)  # a finished run of other settings doesn't count
-                else:
-                    print(f"study: {recipe.name}, seed {seed}")
-                    train(recipe, run.path, resume=run.recipe.is_file())
-                folders.append(run.path)
-        build_report(folders, Path(out))
-    return folders
+    jobs = []
+    for seed in range(seeds):  # seed by seed: a study that is cut short has whole rows
+        for name in chosen:
+            recipe = load_recipe(name, [*overrides, f"seed={seed}"])
+            if seed == 0:
+                check_recipe(recipe)
+            place = Path(out) / recipe.name / Cell(name, tuple(sorted(overrides))).variant()
+            jobs.append(Job(f"{recipe.name}, seed {seed}", recipe, place / f"seed-{seed}"))
+    ranks = Ranks.current()
+    with RunFolder(out).held(ranks.is_main):
+        failed = run_jobs(jobs)
+        if ranks.is_main and (folders := [job.folder for job in jobs if job.folder not in failed]):
+            build_report(folders, Path(out))
+    require_success(jobs, failed)
+    return [job.folder for job in jobs]
 
 
 def expand(names: Sequence[str]) -> list[str]:

@@ -1,25 +1,19 @@
 """`clipdistill study TABLE`: the runs of one or several tables, those done already kept; then the tables, filled.
 
-Nothing is kept beside the runs' own folders but the tables themselves: a stopped study goes on, and a run that several
-rows, columns or tables need is made once. A mistake that can be known is said before the first run. A run that fails on
-the way is named in its cells, the others go on, and the command fails at the end.
+A mistake that can be known is said before the first run. A run that fails on the way is named in its cells, the others
+go on, and the command fails at the end.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from clipdistill.engine.distributed import Ranks
 from clipdistill.errors import UserError
-from clipdistill.evaluate import Result
-from clipdistill.files import write_json
-from clipdistill.kinds import open_trained, require_weights
 from clipdistill.recipe import Recipe
 from clipdistill.recipe_files import load_recipe
 from clipdistill.report.study_tables import (
@@ -33,33 +27,13 @@ from clipdistill.report.study_tables import (
 )
 from clipdistill.report.terminal import print_tables
 from clipdistill.runs.checks import check_recipe
-from clipdistill.runs.data import ensure_petri_world
-from clipdistill.runs.evaluation import check_suites, evaluate_models, open_evaluations
+from clipdistill.runs.evaluation import check_suites
 from clipdistill.runs.folder import RunFolder
-from clipdistill.runs.training import train
-from clipdistill.study_table import Cell, StudyTable, cells, chosen, load_table, require_fitting, table_names
+from clipdistill.runs.jobs import Job, results_of, run_jobs
+from clipdistill.studies.table import Cell, StudyTable, cells, chosen, load_table, require_fitting, table_names
 
 MODELS = "models"
 """In a study: what was measured of models that aren't trained."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a study: a cell under a seed, in its folder."""
-
-    cell: Cell
-    recipe: Recipe
-    seed: int
-    folder: Path
-
-    @property
-    def title(self) -> str:
-        """For people."""
-        what = (
-            f"{self.cell.model} as it is, on what {self.recipe.name} evaluates" if self.cell.model else self.recipe.name
-        )
-        said = f" {' '.join(self.cell.overrides)}" if self.cell.overrides else ""
-        return f"{what}{said}" + ("" if self.cell.model else f", seed {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -68,14 +42,7 @@ class Study:
 
     filled: list[tuple[Filled, int]]
     jobs: list[Job]
-    failed: dict[Path, str]
-
-    def require_success(self) -> None:
-        """Raise a UserError when a run failed."""
-        for job in self.jobs:
-            if job.folder in self.failed:
-                count = f"{len(self.failed)} of {len(self.jobs)} runs failed; the first"
-                raise UserError(f"study: {count}: {job.title}: {self.failed[job.folder]}")
+    failed: dict[Path, str] = field(default_factory=dict)
 
 
 def study_tables(
@@ -113,20 +80,13 @@ def study_tables(
     jobs = {
         job.folder: job for _, _, job in sorted((p for each in places.values() for p in each), key=lambda p: p[2].seed)
     }
-    failed: dict[Path, str] = {}
-    study = Study([(found, counts[name]) for name, found in filled.items()], list(jobs.values()), failed)
+    study = Study([(found, counts[name]) for name, found in filled.items()], list(jobs.values()))
     if not plan:
         ranks = Ranks.current()
         with RunFolder(out).held(ranks.is_main):
-            for number, job in enumerate(jobs.values()):
-                print(f"study: {number + 1} of {len(jobs)}: {job.title}") if ranks.is_main and not done(job) else None
-                try:
-                    run(job, ranks)
-                except UserError as error:
-                    failed[job.folder] = str(error)
-                    print(f"study: failed: {job.title}: {error}", file=sys.stderr)
+            study.failed.update(run_jobs(study.jobs))
             for name, found in filled.items():
-                fill(found, places[name], failed)
+                fill(found, places[name], study.failed)
             if ranks.is_main:
                 write_report(list(filled.values()), Path(out), list(counts.values()), list(jobs))
     return study
@@ -141,55 +101,14 @@ def show_tables(study: Study, console: Any = None) -> None:
         print_tables(shown, console)
 
 
-def show_plan(study: Study) -> None:
-    """List its runs, and which of them are done."""
-    for job in study.jobs:
-        print(f"{'done' if done(job) else '    '} {job.title}")
-    print(f"{len(study.jobs)} runs, {sum(map(done, study.jobs))} of them done")
-
-
-def done(job: Job) -> bool:
-    """Whether its numbers are there, and are those that the recipe asks for now."""
-    try:
-        found = json.loads((job.folder / "evaluation.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return bool(found.get("asked") == _asked(job))
-
-
-def run(job: Job, ranks: Ranks) -> None:
-    """Train, or measure, what isn't done; what is done must be of the same recipe.
-
-    Raises:
-        UserError: whatever a run can't mend.
-    """
-    if job.cell.model is None:
-        folder = RunFolder(job.folder)
-        if done(job):
-            folder.check(True, job.recipe)
-        else:
-            train(job.recipe, job.folder, resume=folder.recipe.is_file())
-        return
-    if done(job) or not ranks.is_main:
-        return
-    require_weights(job.cell.model)
-    ensure_petri_world(job.recipe)
-    device = ranks.device
-    model = open_trained(job.cell.model, device)
-    models = {"model": (job.cell.model, model)}
-    write_json(
-        job.folder / "evaluation.json",
-        {**evaluate_models(open_evaluations(job.recipe), models, device), "asked": _asked(job)},
-    )
-
-
 def fill(found: Filled, places: Sequence[tuple[str, str, Job]], failed: Mapping[Path, str]) -> None:
     """Read the numbers of a table's runs."""
     for row, regime, job in places:
         if job.folder in failed:
             found.failed[row, regime] = failed[job.folder]
             continue
-        results = _results(job)
+        measured = results_of(job).get("student" if job.model is None else "model", ())
+        results = {(one.evaluator, one.data): one.metrics for one in measured}
         for measure, spec in found.table.measures.items():
             value = results.get((spec.suite, spec.data), {}).get(spec.metric)
             if value is not None and (spec.regimes is None or regime in spec.regimes):
@@ -209,7 +128,14 @@ def _jobs(table: StudyTable, seeds: int, overrides: Sequence[str], out: Path) ->
             except UserError as error:
                 raise UserError(f"{table.title}: `rows.{row}`, regime {regime}: {error}") from error
             base = out / MODELS if cell.model else out
-            yield row, regime, Job(cell, recipe, seed, base / recipe.name / cell.variant() / f"seed-{seed}")
+            folder = base / recipe.name / cell.variant() / f"seed-{seed}"
+            yield row, regime, Job(_title(cell, recipe), recipe, folder, cell.model)
+
+
+def _title(cell: Cell, recipe: Recipe) -> str:
+    what = f"{cell.model} as it is, on what {recipe.name} evaluates" if cell.model else recipe.name
+    said = f" {' '.join(cell.overrides)}" if cell.overrides else ""
+    return f"{what}{said}" + ("" if cell.model else f", seed {recipe.seed}")
 
 
 def _expand(names: Sequence[str]) -> list[str]:
@@ -218,16 +144,3 @@ def _expand(names: Sequence[str]) -> list[str]:
         fitting = [one for one in table_names() if fnmatchcase(one, name)] if "*" in name else [name]
         found += [one for one in fitting if one not in found]
     return found
-
-
-def _asked(job: Job) -> dict[str, Any]:
-    values = job.recipe.model_dump(mode="json")
-    asked = {key: values[key] for key in ("evaluate", "compare")}
-    return asked if job.cell.model is None else {**asked, "model": job.cell.model}
-
-
-def _results(job: Job) -> dict[tuple[str, str], dict[str, float]]:
-    content = json.loads((job.folder / "evaluation.json").read_text(encoding="utf-8"))
-    role = "student" if job.cell.model is None else "model"
-    results = [Result.from_dict(one) for one in content["models"].get(role, {}).get("results", ())]
-    return {(one.evaluator, one.data): one.metrics for one in results}

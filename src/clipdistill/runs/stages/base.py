@@ -28,6 +28,11 @@ class Stage:
     SHARED: ClassVar[bool] = False
     """Whether what it makes lies outside the run, for others too: such stages come before the run is begun."""
 
+    @property
+    def place(self) -> str:
+        """Where what it makes lies outside the run: runs with the same place make it once. Empty = in the run."""
+        return ""
+
     def check(self) -> None:
         """Find out what can go wrong before long work starts; UserError names the field."""
 

@@ -19,6 +19,11 @@ class Cache(Stage):
         self.parts, self.state, self.batch_size = parts, state, batch_size
         self.path = Path(str(state.spec.store))
 
+    @property
+    def place(self) -> str:
+        """The store's folder."""
+        return str(self.path)
+
     def done(self) -> bool:
         """Whether the store is written, and was found to fit."""
         return self.state.store is not None

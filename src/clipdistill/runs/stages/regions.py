@@ -31,6 +31,11 @@ class FindRegions(Stage):
         self.parts, self.base, self.sheet, self.batch_size = parts, base, sheet, batch_size
         self.spec = region_spec(parts.recipe)
 
+    @property
+    def place(self) -> str:
+        """The store's folder."""
+        return str(self.spec.store)
+
     def check(self) -> None:
         """Pictures whose regions a file lacks are named before anything is written."""
         if not (self.spec.store / "store.json").is_file():

@@ -11,7 +11,16 @@ import yaml
 from clipdistill.errors import UserError
 from clipdistill.recipe_files import load_recipe
 from clipdistill.report.study_tables import Filled, difference_table, empty, notes, value_table
-from clipdistill.study_table import Cell, StudyTable, cells, chosen, is_table, load_table, require_fitting, table_names
+from clipdistill.studies.table import (
+    Cell,
+    StudyTable,
+    cells,
+    chosen,
+    is_table,
+    load_table,
+    require_fitting,
+    table_names,
+)
 
 DASH = "\N{EN DASH}"
 

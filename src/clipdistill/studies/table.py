@@ -12,15 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from clipdistill.errors import UserError, explain, nearest
 from clipdistill.recipe import Strict
+from clipdistill.studies.names import plain, read_yaml
 
-TABLES = Path(__file__).parent / "tables"
+TABLES = Path(__file__).parent.parent / "tables"
 Place = tuple[str, str, str]
 """Of a number: row, measure, regime."""
 
@@ -123,7 +122,7 @@ class Cell:
             return ""
         digest = hashlib.sha256("\n".join(said).encode()).hexdigest()[:8]
         words = "+".join(one.partition("=")[0].rpartition(".")[2] + "=" + one.partition("=")[2] for one in said)
-        return f"{''.join(c if c.isalnum() or c in '+-=_.' else '-' for c in words)[:48]}-{digest}"
+        return f"{plain(words)[:48]}-{digest}"
 
 
 def cells(table: StudyTable, overrides: Sequence[str] = ()) -> Iterator[tuple[str, str, Cell]]:
@@ -145,7 +144,7 @@ def is_table(name: str) -> bool:
     """Whether a name, or a pattern of names, is of tables, or a file is one: it has `rows`."""
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
-        return path.is_file() and isinstance(values := _values(path), dict) and "rows" in values
+        return path.is_file() and isinstance(values := read_yaml(path), dict) and "rows" in values
     return any(fnmatchcase(one, name) for one in table_names())
 
 
@@ -159,7 +158,7 @@ def load_table(name: str) -> StudyTable:
     if not path.is_file():
         raise UserError(f"{name}: no such table.{nearest(name, table_names())} `clipdistill tables` lists them")
     try:
-        found = StudyTable.model_validate(_values(path))
+        found = StudyTable.model_validate(read_yaml(path))
         found.check_names()
     except ValidationError as error:
         raise UserError(f"{name}: {explain(error, StudyTable)}") from error
@@ -198,12 +197,3 @@ def require_fitting(what: str, patterns: Sequence[str], names: Sequence[str]) ->
 
 def _fits(name: str, patterns: Sequence[str]) -> bool:
     return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _values(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error

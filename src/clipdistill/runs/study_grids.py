@@ -1,0 +1,160 @@
+"""`clipdistill study GRID.yaml`: every cell under every seed, the cost of what is still to do, and the table of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clipdistill.engine.distributed import Ranks
+from clipdistill.errors import UserError
+from clipdistill.evaluate import Result
+from clipdistill.recipe import Recipe
+from clipdistill.recipe_files import load_recipe
+from clipdistill.report.study_grids import GridResults, write_grid_report
+from clipdistill.runs.chain import Chain
+from clipdistill.runs.checks import check_recipe
+from clipdistill.runs.data import world_for_plan
+from clipdistill.runs.evaluation import check_suites
+from clipdistill.runs.folder import RunFolder
+from clipdistill.runs.jobs import Job, done, results_of, run_jobs
+from clipdistill.runs.plan import duration
+from clipdistill.studies.grid import GridCell, StudyGrid, grid_cells, load_grid
+
+
+@dataclass(frozen=True)
+class GridStudy:
+    """A grid with its runs, cell by cell; folders of those that failed -> why; the numbers of those that are done."""
+
+    grid: StudyGrid
+    cells: dict[GridCell, list[Job]]
+    failed: dict[Path, str] = field(default_factory=dict)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Seed by seed: a study that is cut short has whole rows."""
+        return sorted((job for jobs in self.cells.values() for job in jobs), key=lambda job: job.seed)
+
+    def results(self) -> GridResults:
+        """What was measured so far."""
+        found: dict[GridCell, dict[int, dict[str, list[Result]]]] = {
+            cell: {job.seed: results_of(job) for job in jobs if done(job)} for cell, jobs in self.cells.items()
+        }
+        why = {
+            cell: next((self.failed[job.folder] for job in jobs if job.folder in self.failed), None)
+            for cell, jobs in self.cells.items()
+        }
+        return GridResults(self.grid, found, {cell: said for cell, said in why.items() if said is not None})
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What runs will take: seconds on this machine one after the other, bytes on the disk, and bytes of memory each."""
+
+    seconds: float
+    disk_bytes: float
+    memory_bytes: float
+
+    def __str__(self) -> str:
+        return (
+            f"about {duration(self.seconds)} one after the other, {self.disk_bytes / 1e6:,.0f} MB on the disk, "
+            f"{self.memory_bytes / 1e6:,.0f} MB of memory a run"
+        )
+
+
+def study_grid(
+    path: str | Path,
+    out: str | Path,
+    *,
+    seeds: int | None = None,
+    overrides: Sequence[str] = (),
+    only: Sequence[str] = (),
+    plan: bool = False,
+) -> GridStudy:
+    """Run the cells of a grid that aren't done, and write report.md, report.html and grid.json.
+
+    Args:
+        path: a YAML file with `recipe` and `axes`.
+        out: folder of the study. A run lies in `out/AXIS=LEVEL+.../seed-K`.
+        seeds: how many; None = what the grid says. overrides: `key=value` for every cell.
+        only: `axis=level`: part of the grid.
+        plan: run nothing.
+
+    Raises:
+        UserError: an unknown axis, level, recipe or key, or two teachers that share a store, before the first run.
+    """
+    grid = load_grid(path)
+    cells = {cell: _jobs(grid, cell, seeds or grid.seeds, Path(out)) for cell in grid_cells(grid, overrides, only)}
+    _require_own_stores([job for jobs in cells.values() for job in jobs])
+    study = GridStudy(grid, cells)
+    if not plan:
+        ranks = Ranks.current()
+        with RunFolder(out).held(ranks.is_main):
+            study.failed.update(run_jobs(study.jobs))
+            if ranks.is_main:
+                write_grid_report(study.results(), Path(out), [job.folder for job in study.jobs])
+    return study
+
+
+def cost_of(study: GridStudy) -> Cost:
+    """What is still to do, from one step of each cell on this machine; what cells share is counted once.
+
+    Raises:
+        UserError: whatever of a cell can't be done.
+    """
+    seconds = disk = memory = 0.0
+    shared: set[tuple[str, str]] = set()
+    for jobs in study.cells.values():
+        waiting = [job for job in jobs if not done(job)]
+        if not waiting:
+            continue
+        with world_for_plan(waiting[0].recipe) as borrowed:
+            chain = Chain(borrowed, Ranks.current(), RunFolder(waiting[0].folder))
+            for stage in chain.stages:
+                found = stage.forecast()
+                if found is None:
+                    continue
+                memory = max(memory, found.memory_bytes)
+                times = len(waiting)
+                if stage.place:
+                    place = (type(stage).__name__, stage.place)
+                    times = 0 if place in shared else 1
+                    shared.add(place)
+                seconds, disk = seconds + times * found.seconds, disk + times * found.disk_bytes
+    return Cost(seconds, disk, memory)
+
+
+def _jobs(grid: StudyGrid, cell: GridCell, seeds: int, out: Path) -> list[Job]:
+    found = []
+    for seed in range(seeds):
+        try:
+            recipe = load_recipe(grid.recipe, [*cell.overrides, f"seed={seed}"])
+            if seed == 0:
+                if not recipe.evaluate:
+                    raise UserError("`evaluate`: the recipe measures nothing, and a grid compares what was measured")
+                check_recipe(recipe)
+                check_suites(recipe)
+        except UserError as error:
+            raise UserError(f"{cell.name}: {error}") from error
+        found.append(Job(f"{cell.name}, seed {seed}", recipe, out / cell.folder / f"seed-{seed}"))
+    return found
+
+
+def _require_own_stores(jobs: Sequence[Job]) -> None:
+    """Raise a UserError for a teacher's store that cells with other teachers would write too."""
+    seen: dict[Path, tuple[str, str]] = {}
+    for job in jobs:
+        for index, spec in enumerate(job.recipe.teachers):
+            if spec.store is None:
+                continue
+            teacher = _without_store(job.recipe, index)
+            said, first = seen.setdefault(Path(spec.store), (teacher, job.title))
+            if said != teacher:
+                raise UserError(
+                    f"{job.title}: `teachers.{index}.store`: {spec.store} is that of {first}, which has another "
+                    f'teacher; name the axis in it, such as `set: ["teachers.{index}.store=stores/{{AXIS}}"]`'
+                )
+
+
+def _without_store(recipe: Recipe, index: int) -> str:
+    return recipe.teachers[index].model_copy(update={"store": None}).model_dump_json()

@@ -1,0 +1,1 @@
+"""What a study is, as files say it: tables of a paper, grids of axes."""
