@@ -71,6 +71,38 @@ def test_stopped_by_a_signal_and_resumed(
     assert weights(stopped) == weights(calm)
 
 
+def test_the_student_of_every_epoch_is_kept_and_measured(
+    command: Command, recipe: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = f"evaluate=[{{suite: zero_shot, data: '{world / 'zero_shot' / 'unseen'}', templates: petri}}]"
+    settings = ["train.keep_epochs=true", "train.checkpoint_every=2", "train.ema=0.9", suite]
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    assert command("train", recipe, *settings, "--out", calm).code == 0
+    assert sorted(path.name for path in (calm / "epochs").iterdir()) == ["1", "2"]
+    first, second = ((calm / "epochs" / one / "open_clip_model.safetensors").read_bytes() for one in "12")
+    assert second == weights(calm) and first != second
+    found = json.loads((calm / "evaluation.json").read_text())
+    assert list(found["epochs"]) == ["1", "2"] and found["epochs"]["1"]["name"] == "petri-tiny-student, epoch 1"
+    assert found["epochs"]["2"]["results"] == found["models"]["student"]["results"]
+    assert "Epoch by epoch" in (calm / "report.html").read_text("utf-8")
+
+    # Killed between the checkpoint at the end of the first epoch and what is made of it.
+    save = Trainer.save
+
+    def dying(self: Trainer) -> None:
+        save(self)
+        if self.step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "save", dying)
+    command("train", recipe, *settings, "--out", killed)
+    assert not (killed / "epochs").exists() and (killed / "checkpoints" / "step-00000003.pt").is_file()
+    monkeypatch.setattr(Trainer, "save", save)
+    assert command("train", recipe, *settings, "--out", killed, "--resume").code == 0
+    for one, expected in zip("12", (first, second), strict=True):
+        assert (killed / "epochs" / one / "open_clip_model.safetensors").read_bytes() == expected
+
+
 def test_a_real_signal_to_a_real_process(recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = subprocess.Popen(

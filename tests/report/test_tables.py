@@ -5,7 +5,10 @@ import json
 import pytest
 
 from clipdistill.errors import UserError
+from clipdistill.report.by_epoch import epoch_figure, epoch_table
 from clipdistill.report.content import NO_MODEL, metric_table, overview_table, training_table
+from clipdistill.report.html_page import html_report
+from clipdistill.report.markdown import markdown_report
 from clipdistill.report.records import read_run
 from clipdistill.report.tables import Summary, build_groups, metric_label
 from clipdistill.report.words import amount, headline, percent, points, uncertain
@@ -36,6 +39,29 @@ def test_a_suite_that_measures_the_same_data_twice_has_two_rows(make_run):
     (path / "evaluation.json").write_text(json.dumps(found))
     rows = [row for row in groups_of(path)[0].rows if row.metric == "text_to_image/recall@1"]
     assert [(row.data, row.values["student"].mean) for row in rows] == [("petri/test", 0.2), ("petri/test (2)", 0.1)]
+
+
+def test_the_student_of_each_epoch(make_run):
+    paths = [make_run(seed=seed) for seed in (0, 1)]
+    for path, last in zip(paths, (0.4, 0.6), strict=True):
+        found = json.loads((path / "evaluation.json").read_text())
+        student = found["models"]["student"]
+        found["epochs"] = {}
+        for number, recall in ((1, 0.1), (2, 0.2), (10, last)):
+            first = {**student["results"][0], "metrics": {"text_to_image/recall@1": recall}}
+            found["epochs"][str(number)] = {**student, "results": [first, student["results"][1]]}
+        (path / "evaluation.json").write_text(json.dumps(found))
+    (group,) = groups_of(*paths)
+    table = epoch_table(group)
+    assert table.header[:2] == ["epoch", "petri/test, text → image R@1"]
+    assert [row[:2] for row in table.rows] == [["1", "10.0"], ["2", "20.0"], ["10", "50.0 ± 14.1"]]
+    assert epoch_figure(group) is not None
+    html, text = html_report("r", [group]), "\n".join(markdown_report("r", [group], paths[0]).splitlines())
+    assert (
+        "Epoch by epoch" in html and "epochs-1.png" in text and (paths[0] / "report_files" / "epochs-1.png").is_file()
+    )
+    (plain,) = groups_of(make_run("b"))
+    assert epoch_table(plain) is None and epoch_figure(plain) is None
 
 
 def test_runs_that_differ_by_seed_are_summed_up(make_run):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clipdistill.report.figures import COLOURS, GRID, INK, MUTED, _pyplot
+from clipdistill.report.figures import COLOURS, GRID, INK, MUTED, pyplot
 
 ROLE_COLOURS = {"before": COLOURS["control"], "after": COLOURS["student"], "scores": COLOURS["teacher"]}
 WORDS_A_LINE = 13
@@ -20,7 +20,7 @@ def layer_figure(layers: Mapping[str, np.ndarray]) -> Any:
 
     layers: role -> [runs, L, 3]; lines are means, bars on them the least and the most of several runs.
     """
-    plt = _pyplot()
+    plt = pyplot()
     figure, axis = plt.subplots(figsize=(WIDTH, 3.3))
     for role, values in layers.items():
         colour = ROLE_COLOURS[role]
@@ -49,7 +49,7 @@ def head_figure(heads: Mapping[str, np.ndarray]) -> Any:
 
     heads: role -> [L, H, 3]. All maps share one scale, from 0 to the largest cell.
     """
-    plt = _pyplot()
+    plt = pyplot()
     from matplotlib.colors import LinearSegmentedColormap
 
     most = max(float(values[..., :2].max()) for values in heads.values())
@@ -78,7 +78,7 @@ def head_figure(heads: Mapping[str, np.ndarray]) -> Any:
 
 def word_figure(entry: Mapping[str, Any]) -> Any:
     """The words of a question, shaded by attention and by the teacher's scores, a row each (figure 2)."""
-    plt = _pyplot()
+    plt = pyplot()
     rows = word_rows(entry)
     words: Sequence[str] = entry["words"]
     lines = [range(start, min(start + WORDS_A_LINE, len(words))) for start in range(0, len(words), WORDS_A_LINE)]

@@ -17,7 +17,7 @@ FORMAT = 1
 
 # What may change between a run and its continuation without changing what is trained.
 FREE_KEYS = ("about", "name", "paper", "evaluate", "compare", "petri", "data.workers", "data.max_bad_share")
-FREE_TRAIN_KEYS = ("checkpoint_every", "keep_checkpoints", "log_every", "trackers")
+FREE_TRAIN_KEYS = ("checkpoint_every", "keep_checkpoints", "keep_epochs", "log_every", "trackers")
 
 
 def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
@@ -40,6 +40,11 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int
 def list_checkpoints(folder: Path) -> list[Path]:
     """Checkpoints in `folder`, oldest first."""
     return sorted(folder.glob("step-*.pt"))
+
+
+def step_of(path: Path) -> int:
+    """How many steps had been made when a checkpoint was written."""
+    return int(path.stem.rpartition("-")[2])
 
 
 def load_latest(folder: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -128,7 +128,8 @@ class Trainer:
                     meter.advance(0, note)
                 meter.advance(1)
                 stop = self.ranks.any(self._stop)
-                if self.step % settings.checkpoint_every == 0 or last or stop:
+                ended = settings.keep_epochs and self.step % self.loader.steps_per_epoch == 0
+                if self.step % settings.checkpoint_every == 0 or last or stop or ended:
                     self.save()
                 if on_step is not None:
                     on_step(self.step)

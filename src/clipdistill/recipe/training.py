@@ -36,6 +36,9 @@ class TrainSpec(Strict):
     activation_checkpointing: bool = False
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1)
+    keep_epochs: bool = Field(
+        False, description="keep the student of every epoch as a model, `epochs/N` in the run, and measure each"
+    )
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     trackers: list[Literal["tensorboard", "wandb"]] = []
 

@@ -27,7 +27,7 @@ def loss_figure(group: Group) -> Any | None:
     terms = _terms(student)
     if not terms:
         return None
-    plt = _pyplot()
+    plt = pyplot()
     columns = min(3, len(terms))
     lines = math.ceil(len(terms) / columns)
     figure, axes = plt.subplots(lines, columns, figsize=(3.55 * columns, 2.35 * lines + 0.35), squeeze=False)
@@ -40,7 +40,7 @@ def loss_figure(group: Group) -> Any | None:
                 used[role] = _draw(axis, series, COLOURS[role])
         title = "weighted sum" if term == "loss" else term.removeprefix("loss/").replace("_", " ")
         axis.set_title(title, loc="left", fontsize=10, color=INK)
-        _plain(axis)
+        axes_style(axis)
     for axis in axes.flat[len(terms) :]:
         axis.axis("off")
     for axis in axes[-1]:
@@ -64,7 +64,7 @@ def confusion_figure(group: Group, data: str) -> Any | None:
     found = {role: total for role in group.roles if (total := confusion_counts(group, data, role)) is not None}
     if not found:
         return None
-    plt = _pyplot()
+    plt = pyplot()
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     classes = next(iter(found.values()))[0]
@@ -132,7 +132,7 @@ def to_svg(figure: Any) -> str:
     figure.savefig(
         buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
     )
-    _pyplot().close(figure)
+    pyplot().close(figure)
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     for hexa, variable in VARIABLES.items():
@@ -150,7 +150,8 @@ def to_png(figure: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """matplotlib without a screen, its SVG the same from run to run."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -213,7 +214,8 @@ def _draw(axis: Any, series: list[list[tuple[float, float]]], colour: str) -> An
     return line
 
 
-def _plain(axis: Any) -> None:
+def axes_style(axis: Any) -> None:
+    """A report's axes: a quiet grid, one spine."""
     axis.grid(axis="y", color=GRID, lw=0.6)
     axis.tick_params(colors=MUTED, labelsize=8, length=0)
     axis.locator_params(nbins=5)

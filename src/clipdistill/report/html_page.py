@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from clipdistill.report import content, figures
+from clipdistill.report import by_epoch, content, figures
 from clipdistill.report.content import Table
 from clipdistill.report.region_pictures import regions_of
 from clipdistill.report.tables import Group, Row
@@ -141,7 +141,12 @@ def _training(group: Group) -> str:
         inside.append(figures.to_svg(figure))
         if len(group.runs) > 1:
             inside.append(_note("Lines: the mean over the seeds of a running mean. Bands: from the least to the most."))
-    return section("Training", *inside) if inside else ""
+    found = section("Training", *inside) if inside else ""
+    epochs, line = by_epoch.epoch_table(group), by_epoch.epoch_figure(group)
+    if epochs is None:
+        return found
+    note = _note("The student after each epoch, per cent. The last one is the run's student.")
+    return found + section("Epoch by epoch", table(epochs), figures.to_svg(line) if line is not None else "", note)
 
 
 def _regions(group: Group) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clipdistill.files import atomic_path
-from clipdistill.report import content, figures
+from clipdistill.report import by_epoch, content, figures
 from clipdistill.report.content import Table
 from clipdistill.report.region_pictures import regions_of
 from clipdistill.report.tables import Group
@@ -50,6 +50,10 @@ def _group(group: Group, files: Path, number: int, heading: str) -> list[str]:
         parts += ["### Training", table(training) if training else ""]
     if loss is not None:
         parts += [_picture(loss, files / f"loss-{number}.png", "Loss curves")]
+    if (epochs := by_epoch.epoch_table(group)) is not None:
+        parts += ["### Epoch by epoch", table(epochs)]
+        if (line := by_epoch.epoch_figure(group)) is not None:
+            parts += [_picture(line, files / f"epochs-{number}.png", "The student after each epoch")]
     sheet, leak = regions_of([run.path for run in group.runs])
     if sheet or leak:
         parts += ["### Regions and targets", escape(leak)]

@@ -34,6 +34,7 @@ class RunRecord:
         control_metrics: the same of `control/`.
         bad: lines of bad_samples.jsonl.
         examples: examples.json, with the control's outcomes merged in; None where there is none.
+        epochs: what was measured of the student of each epoch that was kept.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class RunRecord:
     control_metrics: list[dict[str, Any]] = field(default_factory=list)
     bad: list[dict[str, Any]] = field(default_factory=list)
     examples: dict[str, Any] | None = None
+    epochs: dict[int, list[Result]] = field(default_factory=dict)
 
     @property
     def seed(self) -> Any:
@@ -80,6 +82,7 @@ def read_run(path: str | Path) -> RunRecord:
         control_metrics=control_metrics,
         bad=_lines(folder / "bad_samples.jsonl"),
         examples=_merge(examples, _json(control / "examples.json")),
+        epochs={int(number): found.results for number, found in _models(folder / "evaluation.json", "epochs").items()},
     )
 
 
@@ -88,15 +91,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [line for _, line in sorted({line["step"]: line for line in _lines(path) if "step" in line}.items())]
 
 
-def _models(path: Path) -> dict[str, ModelRecord]:
+def _models(path: Path, key: str = "models") -> dict[str, ModelRecord]:
     content = _json(path) or {}
     models = {}
-    for role, value in content.get("models", {}).items():
+    for role, value in content.get(key, {}).items():
         try:
             results = [Result.from_dict(result) for result in value.get("results", ())]
             costs = {key: float(value[key]) for key in COSTS if value.get(key) is not None}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{path}: models.{role} can't be understood ({error!r}); evaluate the run again") from error
+            raise UserError(f"{path}: {key}.{role} can't be understood ({error!r}); evaluate the run again") from error
         models[str(role)] = ModelRecord(str(value.get("name", role)), costs, results)
     return models
 

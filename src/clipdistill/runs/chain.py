@@ -99,7 +99,7 @@ class Chain:
             )  # fmt: skip
             fit = Fit(
                 own, folder, folder.epochs / str(meta.train.epochs), title="teacher: trained on regions and captions",
-                what="the meta-teacher", every_epoch=True, dry=self._dry,
+                what="the meta-teacher", dry=self._dry,
             )  # fmt: skip
             if meta.run is None:
                 self.before.append(fit)

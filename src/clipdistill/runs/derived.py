@@ -37,6 +37,7 @@ def control_recipe(recipe: Recipe) -> Recipe:
     values = recipe.model_dump() | TRAINING_ONLY
     task = find_task(recipe.task.method).control(recipe.task.options())
     values |= {"name": f"{recipe.name} (control)", "regions": None, "teachers": [], "task": task}
+    values["train"]["keep_epochs"] = False
     # The control sees the same views, though it has no store that fixes their number.
     if values["data"]["augment"]["views"] is None and any(teacher.store for teacher in recipe.teachers):
         values["data"]["augment"]["views"] = 1
@@ -46,15 +47,14 @@ def control_recipe(recipe: Recipe) -> Recipe:
 def teacher_recipe(recipe: Recipe, meta: MetaSpec) -> Recipe:
     """The training of a teacher that the run makes for itself: same data and seed, its own task and settings.
 
-    There is a checkpoint at the end of every epoch, and all of them are kept: each is a teacher. None goes, however
-    often a run is stopped, which leaves further ones.
+    The model of every epoch is kept: each is a teacher.
     """
     values = recipe.model_dump() | TRAINING_ONLY
     values |= {
         "name": f"{recipe.name} (teacher)",
         "teachers": [],
         "task": meta.task.model_dump(),
-        "train": meta.train.model_dump() | {"keep_checkpoints": 10**6},
+        "train": meta.train.model_dump() | {"keep_epochs": True},
     }
     return Recipe.model_validate(values)
 

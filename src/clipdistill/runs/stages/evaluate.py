@@ -54,11 +54,16 @@ class Evaluate(Stage):
         return bool(found.get("asked") == self._asked())
 
     def run(self) -> None:
-        """Measure each model on each suite that takes its kind."""
-        device, workers = self.parts.ranks.device, self.recipe.data.workers
+        """Measure each model, and the student of each epoch that was kept, on each suite that takes its kind."""
+        device, workers, regions = self.parts.ranks.device, self.recipe.data.workers, self._regions()
         models = self._models()
         say_unread(self.evaluations, models)
-        found = evaluate_models(self.evaluations, models, device, workers, self._regions())
+        found = evaluate_models(self.evaluations, models, device, workers, regions)
+        for folder in self._epochs():
+            role = f"epoch {folder.name}"
+            model = {role: (f"{self.recipe.student.label}, {role}", open_trained(folder, device))}
+            measured = evaluate_models(self.evaluations, model, device, workers, regions)
+            found.setdefault("epochs", {})[folder.name] = measured["models"][role]
         write_json(self.run_folder.evaluation, {**found, "asked": self._asked()})
         examples = run_examples(self.evaluations, models, device, workers)
         if examples is not None:
@@ -90,6 +95,12 @@ class Evaluate(Stage):
     def _asked(self) -> dict[str, Any]:
         values = self.recipe.model_dump(mode="json")
         return {key: values[key] for key in ("evaluate", "compare")}
+
+    def _epochs(self) -> list[Path]:
+        """Folders of the student of every epoch that was kept."""
+        if not self.parts.recipe.train.keep_epochs:
+            return []
+        return sorted(self.run_folder.epochs.glob("[0-9]*"), key=lambda each: int(each.name))
 
     def _models(self) -> dict[str, tuple[str, Any]]:
         recipe, device = self.recipe, self.parts.ranks.device

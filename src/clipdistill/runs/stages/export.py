@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
-
-from clipdistill.kinds import kind_of
 from clipdistill.runs.stages.base import Stage
 from clipdistill.runs.stages.fit import Fit
+from clipdistill.runs.stages.model_folders import save_whole
 
 
 class Export(Stage):
@@ -24,9 +20,5 @@ class Export(Stage):
         return self.fit.result.is_dir()
 
     def run(self) -> None:
-        """Save under another name, then rename."""
-        folder: Path = self.fit.result
-        temporary = folder.with_name(f".{folder.name}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        kind_of(self.fit.student).save(self.fit.student, temporary)
-        os.replace(temporary, folder)
+        """Save what was trained."""
+        save_whole(self.fit.student, self.fit.result)

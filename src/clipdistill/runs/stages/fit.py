@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from clipdistill.engine.checkpoint import list_checkpoints
 from clipdistill.engine.forecast import forward_flops, time_step, untouched
 from clipdistill.engine.rng import seed_everything
 from clipdistill.engine.trainer import Trainer
@@ -20,6 +18,7 @@ from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.low_shot import write_draws
 from clipdistill.runs.parts import Parts
 from clipdistill.runs.stages.base import Forecast, Stage
+from clipdistill.runs.stages.model_folders import keep_epochs
 from clipdistill.tasks import Task, find_task
 
 Dry = Callable[[Parts], Any]
@@ -33,7 +32,6 @@ class Fit(Stage):
         title: printed when it begins, where a run has several.
         what: the training in the plan's words.
         start: the folder of a trained model to start from, made by an earlier stage; None = as `parts` has it.
-        every_epoch: keep the model of each epoch, in `epochs/N` of the folder.
         dry: makes of the parts the data that the forecast is made on, where earlier stages are still to give some.
 
     Attributes:
@@ -44,11 +42,11 @@ class Fit(Stage):
 
     def __init__(
         self, parts: Parts, folder: RunFolder, result: Path, *, title: str = "", start: Path | None = None,
-        what: str = "training", every_epoch: bool = False, dry: Dry | None = None,
+        what: str = "training", dry: Dry | None = None,
     ) -> None:  # fmt: skip
         self.parts, self.folder, self.result = parts, folder, result
         self.title, self.what, self.start = title, what, start
-        self.every_epoch, self._dry = every_epoch, dry
+        self._dry = dry
         self.student: Any = None
         self.dry_task: Task | None = None
         self.dry_batch: dict[str, Any] = {}
@@ -77,10 +75,10 @@ class Fit(Stage):
         self.dry_task, self.dry_batch, self.terms, self.trainable = task, batch, task.weights, trained
         self.parameters = sum(p.numel() for p in task.student.parameters())
         self.steps = int(min(loader.steps_per_epoch * settings.epochs, settings.max_steps or math.inf))
-        kept = settings.epochs if self.every_epoch else settings.keep_checkpoints
+        epochs = math.ceil(self.steps / loader.steps_per_epoch) if settings.keep_epochs else 0
         # With a worker, loading hides behind the step; without one it comes on top.
         seconds = (step["seconds"] + (0 if parts.recipe.data.workers else loading)) * self.steps
-        disk = 12 * trained * (kept + 1) + 8 * self.parameters
+        disk = 12 * trained * (settings.keep_checkpoints + 1) + (8 + 4 * epochs) * self.parameters
         if self.done():
             return Forecast(self.what)
         return Forecast(self.what, seconds, step["memory_bytes"], disk)
@@ -107,25 +105,14 @@ class Fit(Stage):
         if recipe.train.compile:
             task.compile()
         loader, data = parts.make_loader(task), parts.data
-        if self.every_epoch:
-            recipe.train.checkpoint_every = loader.steps_per_epoch
         trainer = Trainer(
             task, loader, recipe, self.folder.path,
             flops_per_pair=self.flops, samples=len(data.kept), bad=data.bad, ranks=ranks,
         )  # fmt: skip
-        trainer.fit(resume)
+        each = partial(keep_epochs, self.folder, task.student, loader.steps_per_epoch, trainer.total_steps)
+        wanted = recipe.train.keep_epochs and ranks.is_main
+        if wanted:
+            each()  # of an epoch that ended when a run was stopped there is a checkpoint alone
+        trainer.fit(resume, each if wanted else None)
         self.student = task.student.eval()
-        if self.every_epoch and ranks.is_main:
-            keep_epochs(self.folder, task.student, loader.steps_per_epoch)
         ranks.barrier()
-
-
-def keep_epochs(folder: RunFolder, student: Any, steps_per_epoch: int) -> None:
-    """Turn each checkpoint into the folder of a model, `epochs/N`; the last one may end within its epoch."""
-    for path in list_checkpoints(folder.checkpoints):
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        number = -(-int(state["step"]) // steps_per_epoch)
-        prefix = "student."
-        weights = {k.removeprefix(prefix): v for k, v in state["task"].items() if k.startswith(prefix)}
-        student.load_state_dict(state["average"] or weights)  # the average is what `train.ema` asks for
-        kind_of(student).save(student, folder.epochs / str(number))

@@ -1,0 +1,66 @@
+"""The student after each epoch, where they were kept and measured: a table, and a line a measure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from clipdistill.report.content import NO_MODEL, Table
+from clipdistill.report.figures import COLOURS, INK, MUTED, axes_style, pyplot
+from clipdistill.report.tables import Group, Row, Summary, metric_label
+from clipdistill.report.words import headline_rows, percent
+
+
+def epoch_table(group: Group) -> Table | None:
+    """Per cent by epoch, of what the report's headline is about; None where no epoch was kept."""
+    rows, numbers = headline_rows(group), _numbers(group)
+    if not rows or not numbers:
+        return None
+    cells = []
+    for number in numbers:
+        values = [_values(group, row, number) for row in rows]
+        cells.append([str(number), *(percent(Summary(tuple(each))) if each else NO_MODEL for each in values)])
+    return Table(["epoch", *(_label(row) for row in rows)], cells, numbers=1)
+
+
+def epoch_figure(group: Group) -> Any | None:
+    """A panel a measure over epochs: the mean over the runs, and a band from the least to the most."""
+    rows, numbers = headline_rows(group), _numbers(group)
+    if not rows or len(numbers) < 2:
+        return None
+    plt = pyplot()
+    columns = min(2, len(rows))
+    lines = math.ceil(len(rows) / columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(5.3 * columns, 2.35 * lines), squeeze=False)
+    for axis in axes.flat[len(rows) :]:
+        axis.axis("off")
+    for axis, row in zip(axes.flat, rows, strict=False):
+        known = [number for number in numbers if _values(group, row, number)]
+        values = [[100 * value for value in _values(group, row, number)] for number in known]
+        if len(group.runs) > 1:
+            axis.fill_between(known, [min(v) for v in values], [max(v) for v in values], color=COLOURS["student"],
+                              alpha=0.18, lw=0)  # fmt: skip
+        axis.plot(known, [sum(v) / len(v) for v in values], color=COLOURS["student"], lw=1.6, marker="o", ms=3)
+        axis.set_title(f"{_label(row)}, %", loc="left", fontsize=10, color=INK)
+        axis.set_xlabel("epoch", fontsize=8, color=MUTED)
+        axes_style(axis)
+    figure.tight_layout()
+    return figure
+
+
+def _label(row: Row) -> str:
+    return f"{row.data}, {metric_label(row.metric)}"
+
+
+def _numbers(group: Group) -> list[int]:
+    return sorted({number for run in group.runs for number in run.epochs})
+
+
+def _values(group: Group, row: Row, number: int) -> list[float]:
+    """Of each run that has the epoch."""
+    found = []
+    for run in group.runs:
+        for one in run.epochs.get(number, ()):
+            if (one.evaluator, one.data) == (row.evaluator, row.data) and row.metric in one.metrics:
+                found.append(one.metrics[row.metric])
+    return found
