@@ -197,10 +197,14 @@ def test_a_study_runs_what_is_missing_and_reports_on_all(
     out = tmp_path / "study"
     runs = [out / "micro/dclip" / f"seed-{k}" for k in (0, 1)]
     shutil.copytree(finished, runs[0])  # seed 0 is done
-    study = ("study", dclip, "--seeds", "2", "--set", "compare=[]", "--out", out)
+    study = ("study", dclip, "--seeds", "2", "--out", out)
     before = (runs[0] / "evaluation.json").stat().st_mtime_ns
     said = command(*study)
     assert said.code == 0, said.err[-3000:]
     assert (runs[0] / "evaluation.json").stat().st_mtime_ns == before
     assert (runs[1] / "evaluation.json").is_file() and (out / "report.md").is_file()
-    assert "differ: train.max_steps" in command(*study[:4], "--set", "train.max_steps=1", "--out", out).complaint()
+    recipe = yaml.safe_load(dclip.read_text())
+    recipe["train"]["max_steps"] = 1
+    dclip.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    said = command(*study)
+    assert said.code == 2 and "2 of 2 runs failed" in said.err and "differ: train.max_steps" in said.err

@@ -145,7 +145,7 @@ def test_what_is_neither_recipe_nor_table(command: Command, table: Path, tmp_pat
     line = command("study", "petri/clip_td/tabel1", "--out", tmp_path / "study").complaint()
     assert "Did you mean 'petri/clip_td/table1'" in line
     line = command("study", "petri/rkd", table, "--out", tmp_path / "study").complaint()
-    assert "is a table and petri/rkd isn't" in line
+    assert "petri/rkd is a recipe and" in line and "table.yaml isn't" in line
     assert "--rows" in command("study", "petri/rkd", "--rows", "x", "--out", tmp_path / "study").complaint()
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -56,10 +57,9 @@ def test_the_student_of_each_epoch(make_run):
     assert table.header[:2] == ["epoch", "petri/test, text → image R@1"]
     assert [row[:2] for row in table.rows] == [["1", "10.0"], ["2", "20.0"], ["10", "50.0 ± 14.1"]]
     assert epoch_figure(group) is not None
-    html, text = html_report("r", [group]), "\n".join(markdown_report("r", [group], paths[0]).splitlines())
-    assert (
-        "Epoch by epoch" in html and "epochs-1.png" in text and (paths[0] / "report_files" / "epochs-1.png").is_file()
-    )
+    (name,) = re.findall(r"report_files/(epochs-\d+\.png)", markdown_report("r", [group], paths[0]))
+    assert (paths[0] / "report_files" / name).is_file()
+    assert "Epoch by epoch" in html_report("r", [group])
     (plain,) = groups_of(make_run("b"))
     assert epoch_table(plain) is None and epoch_figure(plain) is None
 

@@ -16,7 +16,7 @@ from clipdistill.kinds import require_weights
 from clipdistill.recipe import Recipe
 from clipdistill.recipe_files import load_recipe, validate
 from clipdistill.runs.checks import check_recipe
-from clipdistill.runs.data import augment_plan, check_left_out, world_for_plan
+from clipdistill.runs.data import augment_plan, check_left_out, world_for_plan, worlds_for_plans
 from clipdistill.runs.derived import control_recipe
 from clipdistill.runs.plan import duration
 
@@ -119,3 +119,8 @@ def test_a_plan_borrows_a_world(tmp_path: Path) -> None:
         assert borrowed.data.train[0].path == str(world / "dataset_petri.json")
         assert borrowed.evaluate[0].data == str(world) and borrowed.teachers == recipe.teachers
     assert not world.exists() and list(tmp_path.iterdir()) == []
+    with worlds_for_plans() as borrow:  # of several recipes: the same world is written once
+        first, second, third = (borrow(load_recipe("petri/quickstart", [*settings, *more]))
+                                for more in ([], ["train.epochs=1"], ["petri.seed=9"]))  # fmt: skip
+        paths = [each.petri.path for each in (first, second, third) if each.petri is not None]
+        assert paths[0] == paths[1] != paths[2] and all((path / "world.json").is_file() for path in paths)

@@ -46,10 +46,12 @@ def show_ranking(content: Mapping[str, Any]) -> None:
         f"{choose} to choose the penalty, {held} held out; {k} neighbours agree by chance on {chance:.3f}"
     )
     table = Table(title="teachers: score (rank by it)", title_justify="left")
-    for name in ("teacher", *COLUMNS.values()):
-        table.add_column(name, justify="left" if name == "teacher" else "right")
+    # A column a teacher: scores are many, and a terminal of 80 columns would cut their names up.
+    table.add_column("")
     for row in content["teachers"]:
-        table.add_row(f"{row['name']}\n{row['origin']}", *(_cell(row, name) for name in SCORES))
+        table.add_column(f"{row['name']}\n{row['origin']}", justify="right")
+    for name in SCORES:
+        table.add_row(COLUMNS[name], *(_cell(row, name) for row in content["teachers"]))
     console = terminal()
     console.print(table)
     if content["outcome"] is not None:

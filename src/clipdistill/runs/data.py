@@ -65,21 +65,37 @@ def ensure_petri_world(recipe: Recipe, progress: Callable[[int, int], None] | No
 
 
 @contextmanager
+def worlds_for_plans() -> Iterator[Callable[[Recipe], Recipe]]:
+    """Yield what gives recipes their petri world for a plan: in a temporary folder where it isn't written yet.
+
+    Recipes with the same world share it; nothing is left behind.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        known: dict[str, str] = {}
+
+        def borrowed(recipe: Recipe) -> Recipe:
+            if recipe.petri is None or recipe.petri.path.exists():
+                return recipe
+            values = recipe.model_dump(mode="json")
+            old = values["petri"]["path"]
+            new = known.setdefault(str(values["petri"]), str(Path(folder) / str(len(known)) / Path(old).name))
+            values["petri"]["path"] = new
+            for key in ("data", "evaluate", "stages"):
+                values[key] = _moved(values[key], old, new)
+            found = Recipe.model_validate(values)
+            if not Path(new).exists():
+                with Meter("petri world, for the plan", 1) as meter:
+                    ensure_petri_world(found, meter.reach)
+            return found
+
+        yield borrowed
+
+
+@contextmanager
 def world_for_plan(recipe: Recipe) -> Iterator[Recipe]:
     """Yield the recipe, with its petri world in a temporary folder when it isn't written yet: a plan leaves nothing."""
-    if recipe.petri is None or recipe.petri.path.exists():
-        yield recipe
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        values = recipe.model_dump(mode="json")
-        old, new = values["petri"]["path"], str(Path(folder) / Path(values["petri"]["path"]).name)
-        values["petri"]["path"] = new
-        for key in ("data", "evaluate", "stages"):
-            values[key] = _moved(values[key], old, new)
-        borrowed = Recipe.model_validate(values)
-        with Meter("petri world, for the plan", 1) as meter:
-            ensure_petri_world(borrowed, meter.reach)
-        yield borrowed
+    with worlds_for_plans() as borrowed:
+        yield borrowed(recipe)
 
 
 def _moved(value: Any, old: str, new: str) -> Any:

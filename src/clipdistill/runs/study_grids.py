@@ -14,7 +14,7 @@ from clipdistill.recipe_files import load_recipe
 from clipdistill.report.study_grids import GridResults, write_grid_report
 from clipdistill.runs.chain import Chain
 from clipdistill.runs.checks import check_recipe
-from clipdistill.runs.data import world_for_plan
+from clipdistill.runs.data import worlds_for_plans
 from clipdistill.runs.evaluation import check_suites
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.jobs import Job, done, results_of, run_jobs
@@ -104,23 +104,17 @@ def cost_of(study: GridStudy) -> Cost:
     """
     seconds = disk = memory = 0.0
     shared: set[tuple[str, str]] = set()
-    for jobs in study.cells.values():
-        waiting = [job for job in jobs if not done(job)]
-        if not waiting:
-            continue
-        with world_for_plan(waiting[0].recipe) as borrowed:
-            chain = Chain(borrowed, Ranks.current(), RunFolder(waiting[0].folder))
-            for stage in chain.stages:
-                found = stage.forecast()
+    left = [waiting for jobs in study.cells.values() if (waiting := [job for job in jobs if not done(job)])]
+    with worlds_for_plans() as borrowed:
+        for waiting in left:
+            chain = Chain(borrowed(waiting[0].recipe), Ranks.current(), RunFolder(waiting[0].folder))
+            for found, place in ((stage.forecast(), (type(stage).__name__, stage.place)) for stage in chain.stages):
                 if found is None:
                     continue
-                memory = max(memory, found.memory_bytes)
-                times = len(waiting)
-                if stage.place:
-                    place = (type(stage).__name__, stage.place)
-                    times = 0 if place in shared else 1
-                    shared.add(place)
+                times = len(waiting) if not place[1] else int(place not in shared)
+                shared.add(place)
                 seconds, disk = seconds + times * found.seconds, disk + times * found.disk_bytes
+                memory = max(memory, found.memory_bytes)
     return Cost(seconds, disk, memory)
 
 

@@ -2,7 +2,7 @@
 
 A file with `axes`. An axis is either a key with its values, or levels by name, each a list of `key=value`:
 
-    recipe: petri/clip_kd
+    recipe: petri/quickstart
     axes:
       teacher: {key: teachers.0.model, values: [petri-teacher, petri-teacher-small]}
       objective:
