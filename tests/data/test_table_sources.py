@@ -196,6 +196,8 @@ def test_karpathy_empty_sentences_and_missing_file(tmp_path) -> None:
     path.write_text('{"images": [')
     with pytest.raises(UserError, match="dataset_tiny.json: not valid JSON"):
         open_source({"format": "karpathy", "path": str(path)})
+    with pytest.raises(UserError, match="is a folder; name the JSON file in it"):
+        open_source({"format": "karpathy", "path": str(tmp_path)})
 
 
 def test_coco_captions(tmp_path) -> None:

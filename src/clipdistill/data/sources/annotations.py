@@ -16,9 +16,13 @@ from clipdistill.errors import UserError
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file, with or without a byte-order mark. Raises `UserError` when it isn't JSON."""
+    """The content of a JSON file, with or without a byte-order mark; UserError when it can't be read, or isn't JSON."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name the JSON file in it")
     try:
         return json.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror})") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
 
