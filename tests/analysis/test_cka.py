@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clipdistill.analysis.cka import CKA, LinearCKA, centred_gram, pseudo_values
+from clipdistill.analysis.cka import CKA, LinearCKA, centred_gram, cka_of_all, pseudo_values
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -186,3 +186,11 @@ def test_what_is_no_batch_of_the_same_pictures_is_refused() -> None:
         sums.add([random(8, 2)], [random(9, 2)])
     with pytest.raises(ValueError, match="2 and 1 layers, not 1 and 1"):
         sums.add([random(8, 2)] * 2, [random(8, 2)])
+
+
+def test_all_pictures_without_a_gram_matrix_are_one_batch() -> None:
+    x, y = random(30, 5) + 3, random(30, 40, seed=1)
+    y[:, :5] += x
+    found = cka_of_all(x.numpy(), y.numpy())
+    assert found == pytest.approx(float(cka(([x], [y])).value), abs=1e-12) == pytest.approx(written_out(x, y))
+    assert cka_of_all(x.numpy(), torch.ones(30, 2, dtype=torch.float64).numpy()) is None

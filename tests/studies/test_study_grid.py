@@ -129,3 +129,8 @@ def test_levels_are_compared_on_the_same_seeds() -> None:
     assert level_table(filled).rows == [
         ["teacher", "small", "30.0"], ["teacher", "big", "70.0"], ["loss", "fd", "40.0"], ["loss", "all", "60.0"]
     ]  # fmt: skip
+    measures = {"m": {"label": "cats", "suite": "zero_shot", "data": "pets", "metric": "top1/cats"}}
+    table = cell_table(GridResults(made(axes=grid.model_dump()["axes"], measures=measures), found, {}))
+    assert table.header[2:] == ["cats"] and [row[-1] for row in table.rows] == ["100.0", "\N{EN DASH}"] + 2 * [
+        "\N{EN DASH}"
+    ]

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -183,3 +184,29 @@ def pseudo_values(rows: Tensor, total: Tensor) -> Tensor:
     """
     n = len(rows)
     return (2 * (n - 2) * rows - total) / ((n - 3) * (n - 4))
+
+
+def cka_of_all(first: np.ndarray, second: np.ndarray) -> float | None:
+    """What `LinearCKA` gives for a single batch, of one pair of layers, without ever making a Gram matrix.
+
+    Song et al.'s three terms in the space of the features: memory grows with their widths and not with the square of
+    the pictures, so that all can be one batch. It has no pseudo-values, and so no interval.
+
+    Args:
+        first: float64 [n, C], second: float64 [n, E]; n of 4 or more.
+
+    Returns:
+        None where one side doesn't vary.
+    """
+    x, y = first - first.mean(axis=0), second - second.mean(axis=0)  # changes nothing but the rounding
+    own = _hsic(x, x) * _hsic(y, y)
+    return float(_hsic(x, y) / np.sqrt(own)) if own > 0 else None
+
+
+def _hsic(x: np.ndarray, y: np.ndarray) -> float:
+    n = len(x)
+    own_x, own_y = (x**2).sum(axis=1), (y**2).sum(axis=1)
+    rows_x, rows_y = x @ x.sum(axis=0) - own_x, y @ y.sum(axis=0) - own_y  # K 1 and L 1, diagonals 0
+    trace = ((x.T @ y) ** 2).sum() - own_x @ own_y
+    chains = 2 * (rows_x @ rows_y) / (n - 2)
+    return float((trace + rows_x.sum() * rows_y.sum() / ((n - 1) * (n - 2)) - chains) / (n * (n - 3)))

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clipdistill.analysis.cka import LEAST, cka_of_all
 from clipdistill.errors import UserError
 
 LAMBDAS: tuple[float, ...] = tuple(10.0 ** (exponent / 2) for exponent in range(-12, 7))
@@ -96,34 +97,20 @@ class _Fit:
 
 
 def cka(features: np.ndarray, targets: np.ndarray) -> float | None:
-    """Linear CKA from the unbiased HSIC (Song et al. 2012, eq. 5; Kornblith et al. 2019), full batch.
+    """Unbiased linear CKA, all pairs of items compared; see `analysis.cka.cka_of_all`.
 
-    The biased one nears 1 with few items or wide features, so it can't compare teachers of different widths. Rows are
-    used as they are: give unit rows where lengths mean nothing.
+    Rows are used as they are: give unit rows where lengths mean nothing.
 
     Args:
         features: [N, D], targets: [N, E]; N of 4 or more.
 
-    Returns:
-        About 0 for unrelated features, where it may be negative; 1 for equal ones; None where one side doesn't vary.
+    Raises:
+        UserError: fewer items, or arrays as in `ridge_fit`.
     """
     x, y = _pair(features, targets)
-    if len(x) < 4:
-        raise UserError(f"CKA: {len(x)} items; the unbiased one needs 4 or more")
-    x, y = x - x.mean(axis=0), y - y.mean(axis=0)  # changes nothing but the rounding
-    own = _hsic(x, x) * _hsic(y, y)
-    return float(_hsic(x, y) / np.sqrt(own)) if own > 0 else None
-
-
-def _hsic(x: np.ndarray, y: np.ndarray) -> float:
-    """Song et al.'s estimator with K = x x', L = y y' and zero diagonals, without ever making K or L."""
-    n = len(x)
-    own_x, own_y = (x**2).sum(axis=1), (y**2).sum(axis=1)
-    rows_x, rows_y = x @ x.sum(axis=0) - own_x, y @ y.sum(axis=0) - own_y  # K 1 and L 1
-    trace = ((x.T @ y) ** 2).sum() - own_x @ own_y
-    return float(
-        (trace + rows_x.sum() * rows_y.sum() / ((n - 1) * (n - 2)) - 2 * (rows_x @ rows_y) / (n - 2)) / (n * (n - 3))
-    )
+    if len(x) < LEAST:
+        raise UserError(f"CKA: {len(x)} items; the unbiased one needs {LEAST} or more")
+    return cka_of_all(x, y)
 
 
 def neighbour_agreement(features: np.ndarray, targets: np.ndarray, k: int = 10, chunk: int = 1024) -> float:
