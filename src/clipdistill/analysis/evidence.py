@@ -38,7 +38,7 @@ def log_evidence(features: np.ndarray, targets: np.ndarray) -> float:
         raise UserError("LogME: there is NaN or infinity among the embeddings; give a model that hasn't diverged")
     x, y = (each.astype(np.float64) - each.mean(axis=0, dtype=np.float64) for each in (features, targets))
     deviation = y.std(axis=0)
-    moves = deviation > 1e-9 * max(float(deviation.max()), np.finfo(np.float64).tiny)
+    moves = deviation > 1e-9 * max(float(np.max(deviation)), np.finfo(np.float64).tiny)
     spread = np.sqrt((x**2).mean())
     if not moves.any() or spread == 0:
         raise UserError("LogME: the embeddings are the same for all items; is the model trained?")
