@@ -11,7 +11,7 @@ import pytest
 from question_files import METADATA, vcr_item, write_vcr
 
 from clipdistill.data.sample import BadImage
-from clipdistill.data.sources import guess_format, open_source
+from clipdistill.data.sources import guess_format, open_source, questions
 from clipdistill.data.sources.base import fingerprint_samples
 from clipdistill.data.tagged_text import NAMES, Tag, tagged_text
 from clipdistill.errors import UserError
@@ -149,7 +149,17 @@ def test_it_travels_to_workers_and_fingerprints_its_samples(tmp_path) -> None:
     assert guess_format(tmp_path / "train.jsonl")["format"] == "vcr"
     (tmp_path / "train.jsonl").write_text("{")
     with pytest.raises(BadImage, match="has changed while it was read"):
-        source[1]
+        again[1]
+
+
+def test_questions_that_come_again_are_made_once_and_only_so_many_are_kept(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(questions, "KEPT", 2)
+    source = open_source({"format": "vcr", "path": write_vcr(tmp_path, [vcr_item(k) for k in range(3)])})
+    made: list[int] = []
+    make = source.make
+    monkeypatch.setattr(source, "make", lambda row: made.append(row) or make(row))
+    ids = [source[row].id for row in (0, 1, 0, 1, 2, 0)]
+    assert made == [0, 1, 2, 0] and ids == [source.ids[row] for row in (0, 1, 0, 1, 2, 0)]
 
 
 def test_a_byte_order_mark_and_windows_line_ends(tmp_path) -> None:

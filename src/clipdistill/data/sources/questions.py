@@ -21,6 +21,9 @@ from clipdistill.data.sources.base import IMAGE_SUFFIXES, existing
 from clipdistill.errors import UserError
 
 Skipped = list[tuple[str, str]]
+KEPT = 8_192
+"""Samples that a source keeps: a question comes again every epoch, and making it of its record costs as much as a
+small student's share of a step."""
 
 
 class QuestionSource:
@@ -56,6 +59,7 @@ class QuestionSource:
         self.pictures = None if pictures is None else [pictures[row] for row in self._rows]
         self.strata = None if strata is None else [strata[row] for row in self._rows]
         self.strata_names = strata_names
+        self._made: dict[int, Sample] = {}
 
     def part(self, drawn: LowShot, rest: bool = False) -> QuestionSource:
         """The same source with what was drawn of it, or with `rest` what wasn't; UserError as for `chosen_rows`."""
@@ -75,11 +79,18 @@ class QuestionSource:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self.make(int(self._rows[index]))
+        sample = self._sample(int(self._rows[index]))
         if not self.unlabelled:
             return sample
         fields = {name: value for name, value in sample.fields.items() if name not in self.LABELS}
         return dataclasses.replace(sample, label=None, fields=fields)
+
+    def _sample(self, row: int) -> Sample:
+        if row not in self._made:
+            if len(self._made) >= KEPT:
+                self._made.clear()
+            self._made[row] = self.make(row)
+        return self._made[row]
 
     def outline(self, row: int) -> tuple[tuple[str, ...], int | None, ImageRef]:
         """Captions, label and picture of a record, without what else `make` reads: for the fingerprint."""
