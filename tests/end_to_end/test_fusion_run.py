@@ -23,7 +23,8 @@ from tests.data import region_records as records
 RECIPES = (
     "uniter_vcr", "uniter_snli_ve", "uniter_vqa", "vl_bert_vcr", "villa_vcr", "uniter_vcr_adapted", "bert_vcr",
     "bert_snli_ve", "bert_vqa", "clip_vil_vcr", "clip_vil_snli_ve", "clip_vil_vqa", "villa_vqa", "vl_bert_snli_ve",
-    "clip_mlp_3_concat_vcr", "clip_attention_1_vcr",
+    "clip_mlp_3_concat_vcr", "clip_attention_1_vcr", "clip_mlp_1_concat_snli_ve", "clip_attention_1_vqa", "vl_bert_vqa",
+    "villa_snli_ve",
 )  # fmt: skip
 CLOCK = ("seconds", "samples_per_second", "mfu", "peak_memory_mb")
 

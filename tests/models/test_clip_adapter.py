@@ -56,6 +56,21 @@ def test_answers_have_their_shapes_and_clip_never_learns(name: str) -> None:
     assert create_adapter(name, clip, 0, heads=HEADS).own_state().keys() == model.own_state().keys()
 
 
+def test_a_text_is_read_once_and_the_same_in_any_batch(monkeypatch) -> None:
+    clip = tiny_clip()
+    model = create_adapter("clip-attention-1-concat", clip, 0, heads=HEADS)
+    asked: list[int] = []
+    read = clip.text_tokens
+    monkeypatch.setattr(clip, "text_tokens", lambda ids: asked.append(len(ids)) or read(ids))
+    inputs = batch(clip)
+    whole = model(inputs)
+    assert sum(asked) == len(TEXTS)
+    last = replace(inputs, **{name: value[2:] for name, value in vars(inputs).items() if value is not None})
+    assert torch.equal(model(last).sequence, whole.sequence[2:]) and sum(asked) == len(TEXTS)
+    fresh = create_adapter("clip-attention-1-concat", clip, 0, heads=HEADS)
+    assert torch.equal(fresh(last).sequence[:, : inputs.ids.shape[1]], whole.sequence[2:, : inputs.ids.shape[1]])
+
+
 def unit(vectors: torch.Tensor) -> torch.Tensor:
     return normalize(vectors, dim=-1) * 24**0.5
 

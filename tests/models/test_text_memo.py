@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from clipdistill.models import text_memo
 from clipdistill.models.text_memo import TextMemo
 
 
@@ -49,3 +50,13 @@ def test_what_was_first_asked_in_inference_mode_can_enter_a_loss() -> None:
     projection = torch.nn.Linear(3, 2)
     projection(memo(tokens, torch.float32)).sum().backward()
     assert projection.weight.grad is not None and bool(projection.weight.grad.abs().sum() > 0)
+
+
+def test_no_more_is_kept_than_fits(monkeypatch) -> None:
+    monkeypatch.setattr(text_memo, "MEMORY", 2 * 3 * 4)
+    tower = Counting()
+    memo = text_memo.TextMemo(tower)
+    tokens = torch.arange(15).view(3, 5)
+    for _ in range(2):
+        torch.testing.assert_close(memo(tokens, torch.float32), tokens.float() @ tower.weight)
+    assert tower.rows == 3 + 1

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-ROWS = 32_768
-"""Texts that are kept; those past it are encoded each time."""
+MEMORY = 256 * 2**20
+"""Bytes that are kept; texts past it are encoded each time."""
 
 
 class TextMemo:
@@ -18,15 +18,15 @@ class TextMemo:
     run that is taken up again with an empty memo gets the same numbers. On other devices nothing is kept.
 
     Args:
-        encode: int64 [B, L] -> features [B, C].
+        encode: int64 [B, L] -> features [B, ...].
     """
 
     def __init__(self, encode: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        self._encode = encode
+        self._encode, self._bytes = encode, 0
         self._rows: dict[tuple[bytes, torch.dtype], torch.Tensor] = {}
 
     def __call__(self, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """Return features [B, C] without graph; `dtype` is the tower's precision."""
+        """Return features [B, ...] without graph; `dtype` is the tower's precision."""
         if tokens.device.type != "cpu" or len(tokens) == 0:
             return self._encode(tokens)
         return torch.stack([self._row(row, dtype) for row in tokens])
@@ -38,6 +38,7 @@ class TextMemo:
             # A tensor made in inference mode could never enter a loss later.
             with torch.inference_mode(False), torch.no_grad():
                 row = self._encode(tokens.clone()[None])[0]
-            if len(self._rows) < ROWS:
+            if self._bytes + row.nbytes <= MEMORY:
+                self._bytes += row.nbytes
                 self._rows[key] = row
         return row

@@ -22,15 +22,25 @@ def token_embeddings(model: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor
     text, features = model.text_tokens(tokens)
     tower = getattr(model.clip, "text", None)
     if tower is not None and hasattr(tower, "pooler"):  # a Hugging Face tower
-        return text, tower.proj(features), tokens != tower.config.pad_token_id
+        return text, tower.proj(features), real_tokens(model, tokens)
     owner = model.clip if tower is None else tower
     projection = owner.text_projection
     if projection is not None:
         features = projection(features) if isinstance(projection, torch.nn.Module) else features @ projection
+    return text, features, real_tokens(model, tokens)
+
+
+def real_tokens(model: Any, tokens: Tensor) -> Tensor:
+    """bool [B, L], True for what `token_embeddings` calls real tokens of int64 ids [B, L]."""
+    tower = getattr(model.clip, "text", None)
+    if tower is not None and hasattr(tower, "pooler"):
+        found: Tensor = tokens != tower.config.pad_token_id
+        return found
     position = torch.arange(tokens.shape[1], device=tokens.device)
     # The largest id is CLIP's end of text (its tokenizer's last entry); towers pooled elsewhere read all of the text.
-    last = tokens.argmax(dim=1) if _pools_at_the_end(owner) else (tokens != 0).sum(dim=1) - 1
-    return text, features, position[None] <= last[:, None]
+    at_end = _pools_at_the_end(model.clip if tower is None else tower)
+    last = tokens.argmax(dim=1) if at_end else (tokens != 0).sum(dim=1) - 1
+    return position[None] <= last[:, None]
 
 
 def _pools_at_the_end(owner: Any) -> bool:
