@@ -15,6 +15,7 @@ from tiny_fusion import tiny_fusion
 
 from clipdistill.data import AugmentPlan, Loader, Mixture, open_source
 from clipdistill.data.boxes import overlaps
+from clipdistill.data.fields import Draw
 from clipdistill.data.fusion_fields import FusionTexts
 from clipdistill.data.fusion_regions import FusionRegions
 from clipdistill.engine.micro_batches import split
@@ -106,6 +107,24 @@ def test_too_long_texts_lose_the_end_of_the_longest(tmp_path: Path) -> None:
         FusionTexts(model, "answers", max_tokens=25)
     with pytest.raises(UserError, match="'uniter' has 2 token types, and answers need 3"):
         FusionTexts(tiny_fusion("uniter", types=2), "answers")
+
+
+def test_pairs_that_come_again_are_kept_apart_by_whom_their_words_name(tmp_path: Path) -> None:
+    mixture, field = (
+        vcr(tmp_path, vcr_item(0, **ITEM), vcr_item(1, **ITEM)),
+        FusionTexts(tiny_fusion("uniter"), "answers"),
+    )
+    texts = field.texts(mixture[0])
+    moved = [
+        {name: text._replace(tags=tuple(tag._replace(region=1) for tag in text.tags)) for name, text in one.items()}
+        for one in texts
+    ]
+    rows = [field.row(mixture[k], Draw(0, k, 0, 0, 0)) for k in range(2)]
+    assert all(one is two for one, two in zip(*rows, strict=True))
+    field.texts = lambda sample: moved  # type: ignore[method-assign]
+    others = field.row(mixture[0], Draw(0, 0, 0, 0, 0))
+    assert [one[:2] for one in others] == [one[:2] for one in rows[0]]
+    assert {tag for one in others for tag in one[2]} == {-1, 1} != {tag for one in rows[0] for tag in one[2]}
 
 
 def test_fields_are_compared_and_sent_to_workers() -> None:

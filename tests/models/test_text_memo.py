@@ -60,3 +60,13 @@ def test_no_more_is_kept_than_fits(monkeypatch) -> None:
     for _ in range(2):
         torch.testing.assert_close(memo(tokens, torch.float32), tokens.float() @ tower.weight)
     assert tower.rows == 3 + 1
+
+
+def test_new_texts_go_in_blocks_of_one_shape() -> None:
+    tower, shapes = Counting(), []
+    memo = text_memo.TextMemo(lambda tokens: shapes.append(len(tokens)) or tower(tokens), together=4)
+    tokens = torch.arange(30).view(6, 5)
+    torch.testing.assert_close(memo(tokens[[0, 1, 2, 3, 4, 0]], torch.float32), tower(tokens[[0, 1, 2, 3, 4, 0]]))
+    assert shapes == [4, 4]  # five texts: one whole block, one filled up
+    torch.testing.assert_close(memo(tokens[[5, 4]], torch.float32), tower(tokens[[5, 4]]))
+    assert shapes == [4, 4, 4]

@@ -83,6 +83,7 @@ class FusionTexts(Field):
                 )
             self.max_tokens = max_tokens or room
         self._kept: dict[str, tuple[list[int], list[tuple[int, int]]]] = {}
+        self._pairs: dict[tuple[TaggedText, ...], Coded] = {}
 
     def __eq__(self, other: object) -> bool:
         def facts(one: FusionTexts) -> tuple[Any, ...]:
@@ -107,7 +108,7 @@ class FusionTexts(Field):
         texts = self.texts(sample)
         if self.layout is None:
             return [" ".join(part.text for part in one.values()) for one in texts]
-        return [self._coded(one) for one in texts]
+        return [self._known(one) for one in texts]
 
     def collate(self, rows: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Padded to the longest."""
@@ -136,6 +137,15 @@ class FusionTexts(Field):
             spans = self._tokenised(texts[name].text)[1][: len(words[name])] if name in words else [(0, 0)]
             found += [(name if name in words else "", start, end) for start, end in spans]
         return found
+
+    def _known(self, texts: Parts) -> Coded:
+        """Kept, since questions come again every epoch."""
+        key = tuple(texts.values())
+        if key not in self._pairs:
+            if len(self._pairs) >= TOKEN_ROWS:
+                self._pairs.clear()
+            self._pairs[key] = self._coded(texts)
+        return self._pairs[key]
 
     def _coded(self, texts: Parts) -> Coded:
         assert self.layout is not None

@@ -65,6 +65,8 @@ class TaughtTexts(Field):
         options = [right_option(sample, self.reads)] if self.right else None
         text = self.store.texts(row, self.reads, options)
         words, places, there = self.store.words(row, self.reads, self.words, options)
+        if not self.words:
+            return text, words, there, [np.zeros((0, 0), bool)] * len(text)
         parts = self.texts.texts(sample)
         tokens = [
             own_tokens(self.texts.places(one), place, mask)

@@ -13,32 +13,40 @@ MEMORY = 256 * 2**20
 class TextMemo:
     """Token ids -> the feature row of a locked text tower.
 
-    On a CPU a sentence encoder costs more than a small student's whole step, and captions come again each epoch. Texts
-    are encoded one by one: a row then never depends, in its last bits, on which texts it shared a batch with, so a
-    run that is taken up again with an empty memo gets the same numbers. On other devices nothing is kept.
+    On a CPU a text tower costs more than a small student's whole step, and texts come again each epoch. They are
+    encoded `together` at a time, a short block filled up with its last text: the shapes are then always the same, and a
+    row doesn't depend, in its last bits, on which texts it shared a batch with. So a run that is taken up again with an
+    empty memo gets the same numbers. On other devices nothing is kept.
 
     Args:
         encode: int64 [B, L] -> features [B, ...].
+        together: how many at a time; 1 where `encode` cuts texts to the longest of its batch.
     """
 
-    def __init__(self, encode: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        self._encode, self._bytes = encode, 0
+    def __init__(self, encode: Callable[[torch.Tensor], torch.Tensor], together: int = 1) -> None:
+        self._encode, self._together, self._bytes = encode, together, 0
         self._rows: dict[tuple[bytes, torch.dtype], torch.Tensor] = {}
 
     def __call__(self, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """Return features [B, ...] without graph; `dtype` is the tower's precision."""
         if tokens.device.type != "cpu" or len(tokens) == 0:
             return self._encode(tokens)
-        return torch.stack([self._row(row, dtype) for row in tokens])
+        keys = [(row.numpy().tobytes(), dtype) for row in tokens]
+        found = {key: self._rows[key] for key in keys if key in self._rows}
+        new = {key: place for place, key in enumerate(keys) if key not in found}
+        for start in range(0, len(new), self._together):
+            block = list(new)[start : start + self._together]
+            places = [new[key] for key in block]
+            found |= zip(
+                block, self._encoded(tokens[places + places[-1:] * (self._together - len(block))]), strict=False
+            )
+        for key in new:
+            if self._bytes + found[key].nbytes <= MEMORY:
+                self._bytes += found[key].nbytes
+                self._rows[key] = found[key]
+        return torch.stack([found[key] for key in keys])
 
-    def _row(self, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        key = (tokens.numpy().tobytes(), dtype)
-        row = self._rows.get(key)
-        if row is None:
-            # A tensor made in inference mode could never enter a loss later.
-            with torch.inference_mode(False), torch.no_grad():
-                row = self._encode(tokens.clone()[None])[0]
-            if self._bytes + row.nbytes <= MEMORY:
-                self._bytes += row.nbytes
-                self._rows[key] = row
-        return row
+    def _encoded(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+        # A tensor made in inference mode could never enter a loss later. Rows are copied: a view keeps its whole block.
+        with torch.inference_mode(False), torch.no_grad():
+            return [row.clone() for row in self._encode(tokens.clone())]

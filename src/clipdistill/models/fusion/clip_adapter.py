@@ -69,7 +69,7 @@ class ClipAdapter(FusionBase):
         self.config, self.name = config, name
         self.clip = clip.requires_grad_(False).eval()
         width = clip.embed_dim
-        self._memo = TextMemo(self._encode)
+        self._memo = TextMemo(self._encode, together=16)
         self.width = width if config.fusion == "cosine" else 2 * width
         self.text_side: nn.Module = nn.Identity()
         self.image_side: nn.Module = nn.Identity()
