@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+
+from clipdistill.models.token_embeddings import real_tokens, token_embeddings
 
 MEMORY = 256 * 2**20
 """Bytes that are kept; texts past it are encoded each time."""
@@ -50,3 +53,26 @@ class TextMemo:
         # A tensor made in inference mode could never enter a loss later. Rows are copied: a view keeps its whole block.
         with torch.inference_mode(False), torch.no_grad():
             return [row.clone() for row in self._encode(tokens.clone())]
+
+
+class TokenMemo:
+    """`token_embeddings` of a frozen model, without graph; what a text says is kept, and asked once in a batch.
+
+    Args:
+        model: a DualEncoder in evaluation mode whose text tower doesn't change.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._memo = TextMemo(self._packed, together=16)
+
+    @torch.no_grad()
+    def __call__(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of int64 ids [B, L]: text [B, D], tokens [B, L, D], mask bool [B, L]."""
+        texts, place = torch.unique(tokens, dim=0, return_inverse=True)
+        found = self._memo(texts, next(self._model.parameters()).dtype)[place]
+        return found[:, 0], found[:, 1:], real_tokens(self._model, tokens)
+
+    def _packed(self, texts: torch.Tensor) -> torch.Tensor:
+        text, tokens, _ = token_embeddings(self._model, texts)
+        return torch.cat([text[:, None], tokens], dim=1)

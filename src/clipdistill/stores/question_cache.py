@@ -17,7 +17,7 @@ from clipdistill.data import ImageView, Mixture, evaluation_batches
 from clipdistill.data.keywords import words_of
 from clipdistill.data.question_texts import OPTIONS, Parts, fields_read, question_texts
 from clipdistill.errors import UserError
-from clipdistill.models.token_embeddings import token_embeddings
+from clipdistill.models.text_memo import TokenMemo
 from clipdistill.stores.encoder import evaluating
 from clipdistill.stores.facts import VERSION
 from clipdistill.stores.question_targets import QuestionSettings, QuestionTargets, question_arrays
@@ -116,7 +116,7 @@ def _options(reads: str, _position: int) -> int:
 
 @dataclass
 class _Reader:
-    """A teacher at work. Pictures that several questions share, and words for themselves, are encoded once."""
+    """A teacher at work. Pictures and texts that questions share, and words for themselves, are encoded once."""
 
     model: Any
     mixture: Mixture
@@ -131,6 +131,7 @@ class _Reader:
         self._images: dict[str, Tensor] = {}
         self._reasons: dict[str, str] = {}
         self._words: dict[str, Tensor] = {}
+        self._tokens = TokenMemo(self.model)
         self._prompts: Tensor | None = None
 
     def block(self, rows: range) -> tuple[dict[str, np.ndarray], dict[str, list[int]], list[dict[str, str]]]:
@@ -187,7 +188,7 @@ class _Reader:
             part = flat[start : start + self.batch_size]
             names = [one.text for one in part]
             tokens = self.model.tokenizer(names).to(self.device)
-            text, features, mask = token_embeddings(self.model, tokens)
+            text, features, mask = self._tokens(tokens)
             ends.append(text.float().cpu())
             spans = self.model.token_offsets(names)
             for offset, one in enumerate(part):

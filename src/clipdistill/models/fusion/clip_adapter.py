@@ -19,8 +19,7 @@ from clipdistill.models.fusion.config import HeadName
 from clipdistill.models.fusion.embeddings import EPS, shifted
 from clipdistill.models.fusion.heads import Head
 from clipdistill.models.fusion.inputs import FusionInputs, FusionOutput
-from clipdistill.models.text_memo import TextMemo
-from clipdistill.models.token_embeddings import real_tokens, token_embeddings
+from clipdistill.models.text_memo import TokenMemo
 
 PRETRAINING = ("words", "region_features", "region_classes")
 
@@ -69,7 +68,7 @@ class ClipAdapter(FusionBase):
         self.config, self.name = config, name
         self.clip = clip.requires_grad_(False).eval()
         width = clip.embed_dim
-        self._memo = TextMemo(self._encode, together=16)
+        self._read = TokenMemo(self.clip)
         self.width = width if config.fusion == "cosine" else 2 * width
         self.text_side: nn.Module = nn.Identity()
         self.image_side: nn.Module = nn.Identity()
@@ -153,6 +152,7 @@ class ClipAdapter(FusionBase):
             )
         if word_shift is not None or weights:
             raise UserError(f"fusion model '{self.name}': an adapter shifts no words and shows no attention weights")
+        # CLIP's text tower costs more than all that is trained.
         said, tokens, there = self._read(inputs.ids)
         regions = _long(shifted(inputs.features, region_shift))
         said, tokens = _long(said), _long(tokens)
@@ -171,17 +171,6 @@ class ClipAdapter(FusionBase):
         else:
             pooled = self.both(torch.cat([said, regions[:, 0]], dim=1))
         return FusionOutput(sequence, mask, pooled, tokens.shape[1], regions.shape[1])
-
-    @torch.no_grad()
-    def _read(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `token_embeddings`. Texts come many times, and CLIP's text tower costs more than all that is trained."""
-        texts, place = torch.unique(ids, dim=0, return_inverse=True)
-        found = self._memo(texts, next(self.clip.parameters()).dtype)[place]
-        return found[:, 0], found[:, 1:], real_tokens(self.clip, texts)[place]
-
-    def _encode(self, texts: Tensor) -> Tensor:
-        said, tokens, _ = token_embeddings(self.clip, texts)
-        return torch.cat([said[:, None], tokens], dim=1)
 
 
 def _layers(width: int, count: int, *, last: bool = False) -> nn.Module:
