@@ -75,10 +75,10 @@ class RayEngine:
         if ray.is_initialized():
             yield ray
             return
-        for name, value in _SETTINGS.items():
-            os.environ.setdefault(name, value)
         given: dict[str, Any] = {"address": self.address}
         if self.address is None:
+            for name, value in _SETTINGS.items():
+                os.environ.setdefault(name, value)
             # Of this machine alone: no dashboard, and nothing listens but on the loopback address.
             given = {"address": "local", "include_dashboard": False, "object_store_memory": _OBJECTS}
             given |= {
@@ -87,7 +87,7 @@ class RayEngine:
             }
         try:
             ray.init(**given, log_to_driver=False, logging_level="error")
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # it raises just that when one of its processes is missing
             where = "can't be started here" if self.address is None else f"{self.address} can't be joined"
             raise UserError(f"study: --engine ray: Ray {where}: {_line(error)}") from error
         try:
@@ -172,6 +172,6 @@ def _stop(ray: Any, waiting: dict[Any, Job]) -> None:
 
 
 def _line(error: BaseException) -> str:
-    """The first line of what Ray has to say, which may be many."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]
+    """What Ray has to say, which may be many lines: the first, or of a traceback the last."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1 if "Traceback" in str(error) else 0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import traceback
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,10 +59,9 @@ class Work:
             )
         os.chdir(self.here)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            file = stack.enter_context(open(self.log, "a", encoding="utf-8", buffering=1))
-            stack.enter_context(redirect_stdout(file))
-            stack.enter_context(redirect_stderr(file))
+        # Never closed: a library that sets up its logging meanwhile keeps it, and logs into it after this.
+        file = open(self.log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        with redirect_stdout(file), redirect_stderr(file):
             print(f"study: {self.job.title}: on {socket.gethostname()}, process {os.getpid()}")
             try:
                 RunFolder(self.job.folder).wait_until_free()
