@@ -92,7 +92,11 @@ def test_lower_bounds_are_the_versions_that_are_tried() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
     extras = project["project"]["optional-dependencies"]
-    wanted += [*extras["regions"], *(one for one in extras["dev"] if re.match("pytest|tensorboard", one))]
+    wanted += [
+        *extras["regions"],
+        *extras["cluster"],
+        *(one for one in extras["dev"] if re.match("pytest|tensorboard", one)),
+    ]
     bounds = [normal(*one.split(">=")) for one in wanted]
     lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
     tried = [normal(*line.split("==")) for line in lines if line and not line.startswith("#")]

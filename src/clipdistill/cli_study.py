@@ -1,9 +1,9 @@
-"""The command `study`: recipes, or a table of a paper, under several seeds."""
+"""The command `study`: recipes, a table of a paper or a grid, under several seeds, made here or by an engine."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,9 +31,25 @@ def study(
     plan: Annotated[
         bool, typer.Option("--plan", help="of tables and grids: list the runs, of a grid what they cost, and stop")
     ] = False,
+    engine: Annotated[
+        str | None, typer.Option(help="ray or slurm: who makes the runs; default: this process, one after the other")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="of ray, started here: how many runs at once; default: what fits")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="of ray, there already: HOST:PORT, or auto")] = None,
+    resources: Annotated[
+        list[str] | None,
+        typer.Option("--resources", metavar="KEY=VALUE", help="what each run asks: cpus, gpus, memory (GB)"),
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option("--slurm", metavar="KEY=VALUE", help="as submitit names it: timeout_min, partition, account, ..."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="of slurm: stay until all runs have ended")] = False,
 ) -> None:
     """Run several recipes under several seeds and set them side by side; fill tables of a paper; or run a grid."""
-    from clipdistill.running import show_runs, terminal
+    from clipdistill.running import read_options, show_runs, terminal
     from clipdistill.runs.jobs import require_success, show_jobs
     from clipdistill.runs.study import study as run_study
 
@@ -44,36 +60,53 @@ def study(
     if plan and kind == "recipe":
         raise UserError("study: --plan is of tables and grids; `clipdistill train RECIPE --plan` shows a run's")
     said = override or ()
+    how = {"workers": workers, "address": address, "resources": read_options(resources, "--resources"),
+           "slurm": read_options(slurm, "--slurm"), "wait": wait}  # fmt: skip
+    made_by = _engine(engine, how)
     try:
         if kind == "recipe":
-            show_runs(run_study(names, out, seeds=seeds or 3, overrides=said))
-            print(f"report: {out / 'report.html'}")
+            if runs := run_study(names, out, seeds=seeds or 3, overrides=said, engine=made_by):
+                show_runs(runs)
+                print(f"report: {out / 'report.html'}")
             return
         if kind == "table":
             from clipdistill.runs.study_tables import show_tables, study_tables
 
             filled = study_tables(
-                names, out, seeds=seeds, overrides=said, rows=rows or (), regimes=regimes or (), plan=plan
-            )
+                names, out, seeds=seeds, overrides=said, rows=rows or (), regimes=regimes or (), plan=plan,
+                engine=made_by,
+            )  # fmt: skip
             show_jobs(filled.jobs) if plan else show_tables(filled, terminal())
-            jobs, failed = filled.jobs, filled.failed
+            jobs, failed = filled.jobs, filled.outcome.failed
         else:
             from clipdistill.report.study_grids import grid_tables
             from clipdistill.report.terminal import print_tables
             from clipdistill.runs.study_grids import cost_of, study_grid
 
-            grid = study_grid(names[0], out, seeds=seeds, overrides=said, only=only or (), plan=plan)
+            grid = study_grid(names[0], out, seeds=seeds, overrides=said, only=only or (), plan=plan, engine=made_by)
             if plan:
                 show_jobs(grid.jobs)
                 print(cost_of(grid))
             else:
                 print_tables(grid_tables(grid.results()), terminal())
-            jobs, failed = grid.jobs, grid.failed
+            jobs, failed = grid.jobs, grid.outcome.failed
     except Interrupted as stop:
         raise Interrupted(f"{stop}; go on with the same command") from stop
     if not plan:
         print(f"report: {out / 'report.html'}")
     require_success(jobs, failed)
+
+
+def _engine(name: str | None, how: dict[str, Any]) -> Any:
+    """The engine of that name; UserError for what belongs to one, and none is named."""
+    from clipdistill.runs.engines import make_engine
+
+    if name is not None:
+        return make_engine(name, **how)
+    for option, value in how.items():
+        if value:
+            raise UserError(f"study: --{option} is of an engine; name it with --engine")
+    return None
 
 
 def _kind(names: list[str]) -> str:

@@ -65,7 +65,7 @@ def terminal() -> Any:
     return Console(width=None if known_width else 140)  # a pipe has no width, and 80 would cut names up
 
 
-def read_options(pairs: Sequence[str] | None) -> dict[str, Any]:
+def read_options(pairs: Sequence[str] | None, option: str = "--option") -> dict[str, Any]:
     """`--option key=value`, each value YAML; UserError for one that isn't."""
     import yaml
 
@@ -73,13 +73,13 @@ def read_options(pairs: Sequence[str] | None) -> dict[str, Any]:
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
         if not equals:
-            raise UserError(f"--option {pair}: write key=value")
-        if key in ("suite", "data"):
+            raise UserError(f"{option} {pair}: write key=value")
+        if option == "--option" and key in ("suite", "data"):
             raise UserError(f"--option {pair}: give it as --{key}")
         try:
             found[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise UserError(f"--option {pair}: the value is not valid YAML") from error
+            raise UserError(f"{option} {pair}: the value is not valid YAML") from error
     return found
 
 

@@ -15,6 +15,7 @@ from clipdistill.data.sources.base import NOT_A_PICTURE
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
+from clipdistill.locks import hold
 from clipdistill.recipe import Recipe, SourceSpec
 from clipdistill.runs.low_shot import open_drawn
 
@@ -57,11 +58,31 @@ def ensure_petri_world(recipe: Recipe, progress: Callable[[int, int], None] | No
         return
     from clipdistill.petri import write_world
 
-    write_world(
-        spec.path, images=spec.images, val=spec.val, test=spec.test, seed=spec.seed, image_size=spec.image_size,
-        skew=spec.skew, scenes=spec.scenes, compositional=spec.compositional, shortcut=spec.shortcut,
-        formats=tuple(spec.formats), progress=progress,
-    )  # fmt: skip
+    with _alone(spec.path):
+        write_world(
+            spec.path, images=spec.images, val=spec.val, test=spec.test, seed=spec.seed, image_size=spec.image_size,
+            skew=spec.skew, scenes=spec.scenes, compositional=spec.compositional, shortcut=spec.shortcut,
+            formats=tuple(spec.formats), progress=progress,
+        )  # fmt: skip
+
+
+@contextmanager
+def _alone(world: Path) -> Iterator[None]:
+    """Wait for a process that writes this world. A world is there whole or not at all; this saves writing it twice."""
+    if world.exists() or not world.parent.is_dir():
+        yield
+        return
+    path = world.with_name(f".{world.name}.lock")
+    try:
+        lock = hold(path, f"{world}: another process is writing this petri world", wait=True)
+    except UserError:  # a folder that can't be written: the world's own message says more
+        yield
+        return
+    with lock:
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

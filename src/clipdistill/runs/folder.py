@@ -100,6 +100,11 @@ class RunFolder:
             with self.held():
                 pass
 
+    def wait_until_free(self) -> None:
+        """Wait while another process runs into the folder. For those to whom it is all one who makes the run."""
+        with hold(self.path / LOCK, f"{self.path}: another process is running into this folder", wait=True):
+            pass
+
     def begin(self, resume: bool, recipe: Recipe) -> None:
         """Make the folder this recipe's: what may change when a run is resumed is as it is now.
 

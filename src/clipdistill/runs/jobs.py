@@ -1,4 +1,5 @@
-"""The runs of a study, whatever laid them out: known to be done, made one after the other, a failing one named.
+"""The runs of a study, whatever laid them out: known to be done, made one after the other or by an engine, a failing
+one named.
 
 Nothing is kept beside the runs' own folders: a stopped study goes on, and a run that several cells need is made once.
 """
@@ -8,9 +9,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from clipdistill.engine.distributed import Ranks
 from clipdistill.errors import UserError
@@ -22,16 +23,21 @@ from clipdistill.runs.data import ensure_petri_world
 from clipdistill.runs.evaluation import evaluate_models, open_evaluations
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.training import train
+from clipdistill.studies.resources import Resources
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a recipe in its folder. With `model` that model is measured on what the recipe evaluates, untrained."""
+    """One run: a recipe in its folder. With `model` that model is measured on what the recipe evaluates, untrained.
+
+    resources: what it asks of a cluster.
+    """
 
     title: str
     recipe: Recipe
     folder: Path
     model: str | None = None
+    resources: Resources = field(default_factory=Resources)
 
     @property
     def seed(self) -> int:
@@ -39,23 +45,66 @@ class Job:
         return self.recipe.seed
 
 
-def run_jobs(jobs: Sequence[Job]) -> dict[Path, str]:
-    """Make what isn't done, in order; a job that fails doesn't end the others.
+@dataclass(frozen=True)
+class Outcome:
+    """What became of runs that aren't done.
 
-    Returns:
-        Folder -> why it failed.
+    failed: folder -> why. left: folder -> how, of those that wait in a queue or still run.
+    """
+
+    failed: dict[Path, str] = field(default_factory=dict)
+    left: dict[Path, str] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Whatever sends runs to other processes or machines: `runs/engines/`."""
+
+    NAME: str
+
+    def run(self, jobs: Sequence[Job], out: Path) -> Outcome:
+        """Make jobs that aren't done, whichever first; one that fails doesn't end the others.
+
+        Args:
+            out: the study's folder, which the caller holds.
+
+        Raises:
+            UserError: no cluster, or one that can't take them.
+            Interrupted: Ctrl-C; what is done stays.
+        """
+        ...
+
+
+def run_jobs(jobs: Sequence[Job], out: Path, engine: Engine | None = None) -> Outcome:
+    """Make what isn't done: in order and in this process, or by an engine. A job that fails doesn't end the others.
+
+    Raises:
+        UserError: an engine, and several processes that train together.
     """
     ranks = Ranks.current()
-    failed: dict[Path, str] = {}
+    outcome = Outcome()
+    if engine is not None and ranks.world_size > 1:
+        raise UserError(f"study: --engine {engine.NAME} starts processes of its own; leave torchrun or accelerate away")
     for number, job in enumerate(jobs):
-        if ranks.is_main and not done(job):
-            print(f"study: {number + 1} of {len(jobs)}: {job.title}")
+        if not done(job):
+            if engine is not None:
+                continue
+            if ranks.is_main:
+                print(f"study: {number + 1} of {len(jobs)}: {job.title}")
         try:
             run_job(job, ranks)
         except UserError as error:
-            failed[job.folder] = str(error)
-            print(f"study: failed: {job.title}: {error}", file=sys.stderr)
-    return failed
+            say_failed(outcome, job, str(error))
+    if engine is not None and (missing := [job for job in jobs if not done(job)]):
+        found = engine.run(missing, out)
+        outcome.failed.update(found.failed)
+        outcome.left.update(found.left)
+    return outcome
+
+
+def say_failed(outcome: Outcome, job: Job, why: str) -> None:
+    """Note that a job failed, and print it."""
+    outcome.failed[job.folder] = why
+    print(f"study: failed: {job.title}: {why}", file=sys.stderr)
 
 
 def require_success(jobs: Sequence[Job], failed: dict[Path, str]) -> None:
@@ -98,10 +147,11 @@ def run_job(job: Job, ranks: Ranks) -> None:
     if done(job) or not ranks.is_main:
         return
     require_weights(job.model)
-    ensure_petri_world(job.recipe)
-    models = {"model": (job.model, open_trained(job.model, ranks.device))}
-    found = evaluate_models(open_evaluations(job.recipe), models, ranks.device)
-    write_json(job.folder / "evaluation.json", {**found, "asked": _asked(job)})
+    with RunFolder(job.folder).held():
+        ensure_petri_world(job.recipe)
+        models = {"model": (job.model, open_trained(job.model, ranks.device))}
+        found = evaluate_models(open_evaluations(job.recipe), models, ranks.device)
+        write_json(job.folder / "evaluation.json", {**found, "asked": _asked(job)})
 
 
 def results_of(job: Job) -> dict[str, list[Result]]:

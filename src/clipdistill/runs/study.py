@@ -12,11 +12,18 @@ from clipdistill.recipe_files import load_recipe, recipe_names
 from clipdistill.report import build_report
 from clipdistill.runs.checks import check_recipe
 from clipdistill.runs.folder import RunFolder
-from clipdistill.runs.jobs import Job, require_success, run_jobs
+from clipdistill.runs.jobs import Engine, Job, require_success, run_jobs
 from clipdistill.studies.table import Cell
 
 
-def study(names: Sequence[str], out: str | Path, *, seeds: int = 3, overrides: Sequence[str] = ()) -> list[Path]:
+def study(
+    names: Sequence[str],
+    out: str | Path,
+    *,
+    seeds: int = 3,
+    overrides: Sequence[str] = (),
+    engine: Engine | None = None,
+) -> list[Path]:
     """Run recipes under several seeds and set them side by side.
 
     Args:
@@ -25,9 +32,10 @@ def study(names: Sequence[str], out: str | Path, *, seeds: int = 3, overrides: S
             stopped goes on where it was; runs that are done stay.
         seeds: each recipe runs with seeds 0, 1, ... below this.
         overrides: `key=value` for every run; runs with other ones lie beside.
+        engine: who makes the runs (`runs.engines.make_engine`); None = this process, in order.
 
     Returns:
-        The folders of the runs.
+        The folders of the runs, but for those that wait in a queue.
 
     Raises:
         UserError: an unknown recipe or key (before the first run), another process at work in `out`, or, after all
@@ -44,11 +52,12 @@ def study(names: Sequence[str], out: str | Path, *, seeds: int = 3, overrides: S
             jobs.append(Job(f"{recipe.name}, seed {seed}", recipe, place / f"seed-{seed}"))
     ranks = Ranks.current()
     with RunFolder(out).held(ranks.is_main):
-        failed = run_jobs(jobs)
-        if ranks.is_main and (folders := [job.folder for job in jobs if job.folder not in failed]):
-            build_report(folders, Path(out))
-    require_success(jobs, failed)
-    return [job.folder for job in jobs]
+        outcome = run_jobs(jobs, Path(out), engine)
+        made = [job.folder for job in jobs if job.folder not in outcome.failed and job.folder not in outcome.left]
+        if ranks.is_main and made:
+            build_report(made, Path(out))
+    require_success(jobs, outcome.failed)
+    return made
 
 
 def expand(names: Sequence[str]) -> list[str]:

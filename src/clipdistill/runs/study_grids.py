@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clipdistill.engine.distributed import Ranks
@@ -17,18 +17,18 @@ from clipdistill.runs.checks import check_recipe
 from clipdistill.runs.data import worlds_for_plans
 from clipdistill.runs.evaluation import check_suites
 from clipdistill.runs.folder import RunFolder
-from clipdistill.runs.jobs import Job, done, results_of, run_jobs
+from clipdistill.runs.jobs import Engine, Job, Outcome, done, results_of, run_jobs
 from clipdistill.runs.plan import duration
 from clipdistill.studies.grid import GridCell, StudyGrid, grid_cells, load_grid
 
 
 @dataclass(frozen=True)
 class GridStudy:
-    """A grid with its runs, cell by cell; folders of those that failed -> why; the numbers of those that are done."""
+    """A grid with its runs, cell by cell, what became of them, and the numbers of those that are done."""
 
     grid: StudyGrid
     cells: dict[GridCell, list[Job]]
-    failed: dict[Path, str] = field(default_factory=dict)
+    outcome: Outcome = field(default_factory=Outcome)
 
     @property
     def jobs(self) -> list[Job]:
@@ -40,8 +40,9 @@ class GridStudy:
         found: dict[GridCell, dict[int, dict[str, list[Result]]]] = {
             cell: {job.seed: results_of(job) for job in jobs if done(job)} for cell, jobs in self.cells.items()
         }
+        failed = self.outcome.failed
         why = {
-            cell: next((self.failed[job.folder] for job in jobs if job.folder in self.failed), None)
+            cell: next((failed[job.folder] for job in jobs if job.folder in failed), None)
             for cell, jobs in self.cells.items()
         }
         return GridResults(self.grid, found, {cell: said for cell, said in why.items() if said is not None})
@@ -70,6 +71,7 @@ def study_grid(
     overrides: Sequence[str] = (),
     only: Sequence[str] = (),
     plan: bool = False,
+    engine: Engine | None = None,
 ) -> GridStudy:
     """Run the cells of a grid that aren't done, and write report.md, report.html and grid.json.
 
@@ -78,7 +80,7 @@ def study_grid(
         out: folder of the study. A run lies in `out/AXIS=LEVEL+.../seed-K`.
         seeds: how many; None = what the grid says. overrides: `key=value` for every cell.
         only: `axis=level`: part of the grid.
-        plan: run nothing.
+        plan: run nothing. engine: who makes the runs; None = this process, in order.
 
     Raises:
         UserError: an unknown axis, level, recipe or key, or two teachers that share a store, before the first run.
@@ -87,12 +89,13 @@ def study_grid(
     cells = {cell: _jobs(grid, cell, seeds or grid.seeds, Path(out)) for cell in grid_cells(grid, overrides, only)}
     _require_own_stores([job for jobs in cells.values() for job in jobs])
     study = GridStudy(grid, cells)
-    if not plan:
-        ranks = Ranks.current()
-        with RunFolder(out).held(ranks.is_main):
-            study.failed.update(run_jobs(study.jobs))
-            if ranks.is_main:
-                write_grid_report(study.results(), Path(out), [job.folder for job in study.jobs])
+    if plan:
+        return study
+    ranks = Ranks.current()
+    with RunFolder(out).held(ranks.is_main):
+        study = replace(study, outcome=run_jobs(study.jobs, Path(out), engine))
+        if ranks.is_main:
+            write_grid_report(study.results(), Path(out), [job.folder for job in study.jobs])
     return study
 
 
@@ -130,7 +133,8 @@ def _jobs(grid: StudyGrid, cell: GridCell, seeds: int, out: Path) -> list[Job]:
                 check_suites(recipe)
         except UserError as error:
             raise UserError(f"{cell.name}: {error}") from error
-        found.append(Job(f"{cell.name}, seed {seed}", recipe, out / cell.folder / f"seed-{seed}"))
+        folder = out / cell.folder / f"seed-{seed}"
+        found.append(Job(f"{cell.name}, seed {seed}", recipe, folder, resources=grid.resources))
     return found
 
 

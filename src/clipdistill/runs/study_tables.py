@@ -6,8 +6,8 @@ go on, and the command fails at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from clipdistill.report.terminal import print_tables
 from clipdistill.runs.checks import check_recipe
 from clipdistill.runs.evaluation import check_suites
 from clipdistill.runs.folder import RunFolder
-from clipdistill.runs.jobs import Job, results_of, run_jobs
+from clipdistill.runs.jobs import Engine, Job, Outcome, results_of, run_jobs
 from clipdistill.studies.table import Cell, StudyTable, cells, chosen, load_table, require_fitting, table_names
 
 MODELS = "models"
@@ -38,11 +38,11 @@ MODELS = "models"
 
 @dataclass(frozen=True)
 class Study:
-    """Filled tables with how many seeds each has; the runs of all of them; folders of those that failed -> why."""
+    """Filled tables with how many seeds each has; the runs of all of them, and what became of them."""
 
     filled: list[tuple[Filled, int]]
     jobs: list[Job]
-    failed: dict[Path, str] = field(default_factory=dict)
+    outcome: Outcome = field(default_factory=Outcome)
 
 
 def study_tables(
@@ -54,6 +54,7 @@ def study_tables(
     rows: Sequence[str] = (),
     regimes: Sequence[str] = (),
     plan: bool = False,
+    engine: Engine | None = None,
 ) -> Study:
     """Run what tables need and isn't done, and fill them.
 
@@ -64,6 +65,7 @@ def study_tables(
         seeds: how many; None = what each table says. overrides: `key=value` for every run.
         rows, regimes: names or patterns; none = all.
         plan: list the runs and stop.
+        engine: who makes the runs; None = this process, in order.
 
     Raises:
         UserError: an unknown table, row, regime, recipe or key, or printed numbers that aren't there, before the first
@@ -81,14 +83,15 @@ def study_tables(
         job.folder: job for _, _, job in sorted((p for each in places.values() for p in each), key=lambda p: p[2].seed)
     }
     study = Study([(found, counts[name]) for name, found in filled.items()], list(jobs.values()))
-    if not plan:
-        ranks = Ranks.current()
-        with RunFolder(out).held(ranks.is_main):
-            study.failed.update(run_jobs(study.jobs))
-            for name, found in filled.items():
-                fill(found, places[name], study.failed)
-            if ranks.is_main:
-                write_report(list(filled.values()), Path(out), list(counts.values()), list(jobs))
+    if plan:
+        return study
+    ranks = Ranks.current()
+    with RunFolder(out).held(ranks.is_main):
+        study = replace(study, outcome=run_jobs(study.jobs, Path(out), engine))
+        for name, found in filled.items():
+            fill(found, places[name], study.outcome)
+        if ranks.is_main:
+            write_report(list(filled.values()), Path(out), list(counts.values()), list(jobs))
     return study
 
 
@@ -101,11 +104,12 @@ def show_tables(study: Study, console: Any = None) -> None:
         print_tables(shown, console)
 
 
-def fill(found: Filled, places: Sequence[tuple[str, str, Job]], failed: Mapping[Path, str]) -> None:
+def fill(found: Filled, places: Sequence[tuple[str, str, Job]], outcome: Outcome) -> None:
     """Read the numbers of a table's runs."""
     for row, regime, job in places:
-        if job.folder in failed:
-            found.failed[row, regime] = failed[job.folder]
+        if job.folder in outcome.failed:
+            found.failed[row, regime] = outcome.failed[job.folder]
+        if job.folder in outcome.failed or job.folder in outcome.left:
             continue
         measured = results_of(job).get("student" if job.model is None else "model", ())
         results = {(one.evaluator, one.data): one.metrics for one in measured}
@@ -129,7 +133,7 @@ def _jobs(table: StudyTable, seeds: int, overrides: Sequence[str], out: Path) ->
                 raise UserError(f"{table.title}: `rows.{row}`, regime {regime}: {error}") from error
             base = out / MODELS if cell.model else out
             folder = base / recipe.name / cell.variant() / f"seed-{seed}"
-            yield row, regime, Job(_title(cell, recipe), recipe, folder, cell.model)
+            yield row, regime, Job(_title(cell, recipe), recipe, folder, cell.model, table.resources)
 
 
 def _title(cell: Cell, recipe: Recipe) -> str:

@@ -30,6 +30,7 @@ from pydantic import Field, ValidationError, model_validator
 from clipdistill.errors import UserError, explain
 from clipdistill.recipe import Strict
 from clipdistill.studies.names import folder_name, read_yaml
+from clipdistill.studies.resources import Resources
 from clipdistill.studies.table import MeasureSpec
 
 LONGEST = 100
@@ -79,6 +80,7 @@ class StudyGrid(Strict):
     )
     seeds: int = Field(3, ge=1)
     measures: dict[str, MeasureSpec] = Field({}, description="what the report reads of a cell; none = every metric")
+    resources: Resources = Field(Resources(), description="what each run asks of a cluster (`study --engine`)")
 
 
 @dataclass(frozen=True)

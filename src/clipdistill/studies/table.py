@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from clipdistill.errors import UserError, explain, nearest
 from clipdistill.recipe import Strict
 from clipdistill.studies.names import plain, read_yaml
+from clipdistill.studies.resources import Resources
 
 TABLES = Path(__file__).parent.parent / "tables"
 Place = tuple[str, str, str]
@@ -70,6 +71,7 @@ class StudyTable(Strict):
     rows: dict[str, RowSpec] = Field(min_length=1)
     regimes: dict[str, RegimeSpec] = Field(min_length=1)
     measures: dict[str, MeasureSpec] = Field(min_length=1)
+    resources: Resources = Field(Resources(), description="what each run asks of a cluster (`study --engine`)")
 
     def check_names(self) -> None:
         """Raise a UserError when a row or a measure names a regime or a row that isn't there."""
