@@ -44,7 +44,7 @@ class Conversations(Field):
             if len(positions):
                 self._turns(data[positions.start])
 
-    def row(self, sample: Sample, draw: Draw) -> Any:  # noqa: ARG002 - nothing of a conversation is drawn
+    def row(self, sample: Sample, draw: Draw) -> Any:
         """Coded, cut to `max_tokens`."""
         return self.coded(sample).cut(self.max_tokens)
 

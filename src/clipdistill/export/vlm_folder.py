@@ -13,8 +13,8 @@ from clipdistill.files import write_json
 from clipdistill.models.vlm import VLM
 from clipdistill.models.vlm.conversation import CHAT_TEMPLATE
 from clipdistill.models.vlm.language import IMAGE
-from clipdistill.models.vlm.loading import ABOUT
 from clipdistill.models.vlm.quiet import quiet
+from clipdistill.models.vlm_names import ABOUT
 
 
 def make_processor(model: VLM) -> Any:
@@ -26,7 +26,7 @@ def make_processor(model: VLM) -> Any:
     from transformers import CLIPImageProcessor, LlavaProcessor
 
     config = model.llava.config
-    values = {k: v for k, v in image_processor_config(model).items() if k != "image_processor_type"}
+    values = {k: v for k, v in image_processor_config(model.preprocess).items() if k != "image_processor_type"}
     processor = LlavaProcessor(
         image_processor=CLIPImageProcessor(**values), tokenizer=model.tokenizer,
         patch_size=int(config.vision_config.patch_size), chat_template=CHAT_TEMPLATE, image_token=IMAGE,

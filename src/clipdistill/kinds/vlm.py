@@ -1,4 +1,7 @@
-"""VLMs: an image tower, a connector and a language model, as LLaVA puts them together."""
+"""VLMs: an image tower, a connector and a language model, as LLaVA puts them together.
+
+What stands on transformers is imported when it is needed: every command looks at every kind.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import torch
 from clipdistill.errors import UserError
 from clipdistill.evaluate import vlm_cost
 from clipdistill.kinds.base import Kind
-from clipdistill.models.vlm import PREFIX, is_vlm, load_vlm, start_vlm
+from clipdistill.models.vlm_names import PREFIX, is_vlm
 from clipdistill.recipe import ModelSpec
 
 
@@ -26,6 +29,8 @@ class VLMKind(Kind):
         """Put together of a tower and a language model, its connector drawn from the seed; or a trained one."""
         if spec.model is None:
             raise UserError(f"`student.model` is missing: name a VLM, {PREFIX}TOWER+LANGUAGE_MODEL")
+        from clipdistill.models.vlm import load_vlm, start_vlm
+
         if spec.model.startswith(PREFIX):
             return start_vlm(spec.model, seed).to(device)
         return load_vlm(spec.model, device)
@@ -36,6 +41,8 @@ class VLMKind(Kind):
 
     def load(self, name: str | Path, device: torch.device | str = "cpu") -> Any:
         """See `load_vlm`; one that is only put together is refused."""
+        from clipdistill.models.vlm import load_vlm
+
         return load_vlm(name, device)
 
     def save(self, model: Any, folder: Path) -> None:

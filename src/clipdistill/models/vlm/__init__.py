@@ -7,10 +7,8 @@ VLM was saved to opens with `LlavaForConditionalGeneration.from_pretrained`.
 from __future__ import annotations
 
 from clipdistill.models.vlm.creating import create_vlm
-from clipdistill.models.vlm.language import NAMED as LANGUAGE_MODELS
-from clipdistill.models.vlm.loading import PREFIX, is_vlm, load_vlm, start_vlm
+from clipdistill.models.vlm.loading import load_vlm, start_vlm
 from clipdistill.models.vlm.model import VLM
 from clipdistill.models.vlm.tower import ImageTower, ImageTowerConfig
 
-__all__ = ["LANGUAGE_MODELS", "PREFIX", "VLM", "ImageTower", "ImageTowerConfig", "create_vlm", "is_vlm", "load_vlm",
-           "start_vlm"]  # fmt: skip
+__all__ = ["VLM", "ImageTower", "ImageTowerConfig", "create_vlm", "load_vlm", "start_vlm"]

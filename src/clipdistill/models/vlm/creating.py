@@ -21,7 +21,7 @@ def create_vlm(
     """Put a VLM together, in evaluation mode; its connector is new.
 
     Args:
-        encoder: a DualEncoder, whose image tower is taken over with its weights; None = a tower that sees nothing.
+        encoder: a DualEncoder, whose image tower is copied with its weights; None = a tower that sees nothing.
         language_model: see `open_language_model`.
         seed: of what is new, and leaves torch's random state untouched; None draws from it.
         drop_first: leave out the tower's token 0, whatever it is (see `ImageTowerConfig`).
@@ -38,7 +38,8 @@ def create_vlm(
     lm, tokenizer = open_language_model(language_model, seed)
     tower, layer, strategy = _tower(encoder, drop_first, native)
     weight = lm.get_input_embeddings().weight
-    config = LlavaConfig(
+    make: Any = LlavaConfig
+    config = make(
         vision_config=tower.config, text_config=lm.config, image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
         vision_feature_layer=layer, vision_feature_select_strategy=strategy, projector_hidden_act="gelu",
         pad_token_id=tokenizer.pad_token_id,

@@ -9,14 +9,10 @@ import torch
 
 from clipdistill.errors import UserError, nearest
 from clipdistill.models.named import PETRI_WORDPIECE
+from clipdistill.models.vlm_names import NEW_LANGUAGE_MODELS as NAMED
 
 IMAGE = "<image>"
 """The token that stands where a picture is shown."""
-NAMED: dict[str, dict[str, int]] = {
-    "petri-lm": {"hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 2, "num_attention_heads": 4},
-    "petri-lm-tiny": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
-}
-"""Llamas to be made from scratch, by name."""
 POSITIONS = 512
 _MORE_WORDS = (
     "user assistant a chat between curious artificial intelligence the gives helpful detailed and polite answers to "
@@ -29,7 +25,8 @@ def open_language_model(name: str, seed: int | None = None) -> tuple[Any, Any]:
     """A causal language model and its tokenizer, with `IMAGE` among the tokens and weights in float32.
 
     Args:
-        name: one of `NAMED` (weights drawn from the seed), a folder in transformers' layout, or a name on the hub.
+        name: one of `NEW_LANGUAGE_MODELS` (weights drawn from the seed), a folder in transformers' layout, or a name on
+            the hub.
 
     Raises:
         UserError: it isn't there, isn't a causal language model, or has no mark for the end of an answer.

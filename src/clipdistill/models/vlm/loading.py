@@ -14,51 +14,27 @@ from clipdistill.models.named import WEIGHTS_FOLDER, list_models
 from clipdistill.models.vlm.creating import create_vlm
 from clipdistill.models.vlm.model import VLM
 from clipdistill.models.vlm.quiet import quiet
-
-PREFIX = "vlm:"
-"""Begins the name of a VLM that is put together: `vlm:TOWER+LANGUAGE_MODEL`."""
-ABOUT = "clipdistill.json"
-"""What a saved VLM holds besides transformers' files: its name and how it wants pictures."""
-BLIND, RANDOM, DROP_FIRST = "blind", "random:", "drop-first:"
+from clipdistill.models.vlm_names import ABOUT, BLIND, RANDOM, VLMName, is_put_together, vlm_folder
 
 
 def start_vlm(text: str, seed: int | None = None) -> VLM:
-    """Put a VLM together by name: `vlm:TOWER+LANGUAGE_MODEL`.
-
-    TOWER: a dual encoder by any of its names (`ViT-B-16:openai`, a folder, a RUN); `random:NAME`, one with drawn
-    weights; `blind`, none at all; with `drop-first:` before it, one whose token 0 is left out.
+    """Put a VLM together by name, see `vlm_names.VLMName`.
 
     Raises:
         UserError: a part is missing, or can't be opened.
     """
-    tower, plus, language = text.removeprefix(PREFIX).rpartition("+")
-    if not plus or not tower or not language:
-        raise UserError(f"model '{text}': name an image tower and a language model, {PREFIX}TOWER+LANGUAGE_MODEL")
-    drop_first, tower = tower.startswith(DROP_FIRST), tower.removeprefix(DROP_FIRST)
+    name = VLMName.read(text)
     encoder: Any = None
-    if tower.startswith(RANDOM):
-        encoder = create_model(tower.removeprefix(RANDOM), seed=seed)
-    elif tower != BLIND:
-        if tower.replace("/", "-") in list_models() and not (WEIGHTS_FOLDER / tower).is_dir():
+    if name.random:
+        encoder = create_model(name.tower, seed=seed)
+    elif name.tower != BLIND:
+        if name.tower.replace("/", "-") in list_models() and not (WEIGHTS_FOLDER / name.tower).is_dir():
             raise UserError(
-                f"model '{text}': the tower '{tower}' alone has random weights; name a pretrained one, or {RANDOM}"
-                f"{tower} if that is the control you want"
+                f"model '{text}': the tower '{name.tower}' alone has random weights; name a pretrained one, or {RANDOM}"
+                f"{name.tower} if that is the control you want"
             )
-        encoder = load_model(tower)
-    return create_vlm(encoder, language, name=text, seed=seed, drop_first=drop_first)
-
-
-def vlm_folder(name: str | Path) -> Path | None:
-    """The folder with a VLM that a name stands for: itself, or `student/` of a RUN; None = there is none."""
-    for folder in (Path(name), Path(name) / "student"):
-        if (folder / ABOUT).is_file() and (folder / "config.json").is_file():
-            return folder
-    return None
-
-
-def is_vlm(name: str | Path) -> bool:
-    """Whether a name means a VLM."""
-    return str(name).startswith(PREFIX) or vlm_folder(name) is not None
+        encoder = load_model(name.tower)
+    return create_vlm(encoder, name.language_model, name=text, seed=seed, drop_first=name.drop_first)
 
 
 def load_vlm(name: str | Path, device: str | torch.device = "cpu") -> VLM:
@@ -69,7 +45,7 @@ def load_vlm(name: str | Path, device: str | torch.device = "cpu") -> VLM:
     """
     from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
-    if str(name).startswith(PREFIX):
+    if is_put_together(str(name)):
         raise UserError(f"model '{name}': its connector is new, so there is nothing to measure; train it first")
     folder = vlm_folder(name)
     if folder is None:
@@ -77,9 +53,10 @@ def load_vlm(name: str | Path, device: str | torch.device = "cpu") -> VLM:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         with quiet():
-            llava, found = LlavaForConditionalGeneration.from_pretrained(
+            opened: Any = LlavaForConditionalGeneration.from_pretrained(
                 folder, dtype=torch.float32, output_loading_info=True
             )
+            llava, found = opened
             tokenizer = AutoTokenizer.from_pretrained(folder)
         lacking = [*found["missing_keys"], *found["unexpected_keys"], *found["mismatched_keys"]]
         if lacking:

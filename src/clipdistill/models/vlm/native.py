@@ -61,13 +61,14 @@ def _clip(model: Any, size: int) -> tuple[Any, int, int] | None:
 
 
 def _siglip(trunk: Any, size: int) -> tuple[Any, int, int] | None:
-    from timm.layers import PatchEmbed
+    from timm.layers.patch_embed import PatchEmbed
     from timm.models import VisionTransformer
     from transformers import SiglipVisionConfig, SiglipVisionModel
 
     if type(trunk) is not VisionTransformer or trunk.num_prefix_tokens or len(trunk.blocks) < 2:
         return None
-    first, state = trunk.blocks[0], trunk.state_dict()
+    first: Any = trunk.blocks[0]
+    state = trunk.state_dict()
     plain = isinstance(trunk.patch_embed, PatchEmbed) and isinstance(trunk.norm_pre, nn.Identity)
     same = isinstance(first.ls1, nn.Identity) and isinstance(first.attn.q_norm, nn.Identity)
     gelu = type(first.mlp.act).__name__

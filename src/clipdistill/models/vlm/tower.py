@@ -6,6 +6,7 @@ folder whose tower is one of open_clip's or timm's.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from clipdistill.models.building import build_visual
 from clipdistill.models.feature_maps import before_the_last, layer_maps, map_levels
 
 TYPE = "clipdistill_image_tower"
-BLIND = {"hidden_size": 8, "patch_size": 16, "image_size": 16, "num_hidden_layers": 1}
+BLIND: dict[str, Any] = {"hidden_size": 8, "patch_size": 16, "image_size": 16, "num_hidden_layers": 1}
 """Of the tower that sees nothing: one token of zeros for a picture of 16 pixels."""
 
 
@@ -69,7 +70,7 @@ class ImageTower(PreTrainedModel):
         # transformers builds on the meta device and fills in what the file has: every buffer must be in it.
         for module in self.modules():
             module._non_persistent_buffers_set.clear()
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]  # transformers' own
 
     def _init_weights(self, module: Any) -> None:
         """Nothing: towers draw their own weights when they are built, and from_pretrained fills in all of them."""
@@ -90,7 +91,7 @@ class ImageTower(PreTrainedModel):
             ValueError: layer 0, or one that isn't there.
         """
         count = self.config.num_hidden_layers
-        states: list[Tensor | None] = [None] * (count + 1)
+        states: list[Any] = [None] * (count + 1)
         wanted = _indices(output_hidden_states, count)
         if self.visual is None:
             states = [None, pixel_values.new_zeros(len(pixel_values), 1, self.config.hidden_size)]
@@ -121,7 +122,7 @@ def _indices(asked: Any, count: int) -> list[int]:
 
 
 def image_tower(model: Any, drop_first: bool = False) -> tuple[ImageTower, int]:
-    """A DualEncoder's image tower as LLaVA's, sharing its weights, and the layer that a language model reads.
+    """A copy of a DualEncoder's image tower as LLaVA's, and the layer that a language model reads.
 
     Returns:
         the tower; the layer as LLaVA counts it (`vision_feature_layer`): the last but one of equal blocks (-2), the
@@ -140,7 +141,7 @@ def image_tower(model: Any, drop_first: bool = False) -> tuple[ImageTower, int]:
         hidden_size=level.channels, patch_size=height // level.height, image_size=height,
         num_hidden_layers=len(levels), drop_first=drop_first,
     )  # fmt: skip
-    return ImageTower(config, model.clip.visual), number - len(levels)
+    return ImageTower(config, deepcopy(model.clip.visual)), number - len(levels)
 
 
 def blind_tower() -> tuple[ImageTower, int]:
