@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -45,7 +44,7 @@ class VLMTuning(Task):
 
     METHOD = "vlm"
     KIND = "vlm"
-    TERMS: Mapping[str, float] = {"task": 1.0}
+    TERMS = {"task": 1.0}
     Options = VLMOptions
 
     def build(self) -> None:
