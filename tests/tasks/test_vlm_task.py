@@ -189,3 +189,21 @@ def test_what_can_not_be_trained_in_one_line() -> None:
 
     with pytest.raises(UserError, match="'talks/0' is no conversation; train on data of format llava"):
         task_of(model).fields(Mixture([(Pairs(TALKS), None)]))
+
+
+@pytest.mark.parametrize("stage", ["connector", "connector_lm"])
+def test_activations_computed_again_and_bf16(stage: str) -> None:
+    """What the full-size recipes set: the same gradients, and in bf16 nearly the same loss."""
+    task = task_of(vlm(), train=stage)
+    batch = batch_of(task, [0, 1, 2, 3])
+    whole, plain = gradients(task, batch, 2)
+    task.set_grad_checkpointing()
+    assert task.student.language_model.is_gradient_checkpointing
+    value, found = gradients(task, batch, 2)
+    assert value == pytest.approx(whole, rel=1e-12) and found.keys() == plain.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-12)
+    half = VLMTuning(task.student.float(), (), None, {"train": stage}).train()
+    terms = backward(half, batch, Ranks.current(), 2, lambda: torch.autocast("cpu", torch.bfloat16))
+    assert terms["task"].item() == pytest.approx(whole, rel=0.02)
+    assert all(item.parameter.grad.isfinite().all() for item in half.trainable() if item.parameter.grad is not None)
