@@ -13,6 +13,7 @@ from clipdistill.kinds import KINDS, kind_of, open_trained
 from clipdistill.models import JoinedEncoder, create_model
 from clipdistill.models.fusion import create_fusion
 from clipdistill.models.meta_teacher import MetaTeacher
+from clipdistill.models.vlm import start_vlm
 from clipdistill.recipe import ModelSpec
 from clipdistill.tasks import TASKS
 from tests.models.tiny_diffusion import tiny_diffusion
@@ -24,6 +25,7 @@ def test_each_kind_saves_what_it_opens_again_to_the_bit(tmp_path: Path) -> None:
     models = {
         "dual_encoder": create_model("petri-tiny-student", seed=3), "denoiser": tiny_diffusion(),
         "meta_teacher": MetaTeacher(8, heads=2), "fusion": create_fusion("petri-uniter", seed=3),
+        "vlm": start_vlm("vlm:random:petri-student+petri-lm-tiny", seed=3),
     }  # fmt: skip
     assert models.keys() == KINDS.keys()
     for name, model in models.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clipdistill.evaluate.cost import denoiser_cost, fusion_cost, model_cost
+from clipdistill.evaluate.cost import denoiser_cost, fusion_cost, model_cost, vlm_cost
 from clipdistill.evaluate.examples import retrieval_examples
 from clipdistill.evaluate.results import Result, retention
 from clipdistill.evaluate.retrieval import retrieval_metrics
@@ -18,4 +18,5 @@ __all__ = [
     "retention",
     "retrieval_examples",
     "retrieval_metrics",
+    "vlm_cost",
 ]

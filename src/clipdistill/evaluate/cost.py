@@ -91,3 +91,41 @@ def images_per_second(
             model.encode_image(pixels).float().sum().item()  # .item() waits for the device
             seconds.append(time.perf_counter() - start)
     return batch_size / statistics.median(seconds[1:])
+
+
+def vlm_cost(
+    model: Any, *, device: str | torch.device = "cpu", batch_size: int = 16, repeats: int = 3
+) -> dict[str, float]:
+    """Measure a VLM.
+
+    Returns:
+        `parameters` (all, a shared matrix once), `image_parameters` (the tower), `text_parameters` (the language model;
+        the connector is neither side's), `flops_per_pair` (forward, a picture with a question of 16 tokens) and
+        `images_per_second` of the tower, the median of `repeats` batches after one to warm up.
+    """
+    from clipdistill.models.measures import counted_flops
+
+    model.to(device)
+    parts = {"parameters": model, "image_parameters": model.tower, "connector": model.connector}
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    connector = counts.pop("connector")
+    height, width = model.preprocess["size"]
+    pixels = torch.zeros(batch_size, 3, height, width, dtype=torch.uint8, device=device)
+    shown = [model.coder.image_id] * model.image_tokens
+    ids = torch.tensor([shown + [model.tokenizer.eos_token_id] * 16], device=device)
+    labels = torch.full_like(ids, -100)
+    labels[0, -1] = ids[0, -1]
+    seconds = []
+    with inference(model, device):
+        with counted_flops() as counter:
+            model.token_losses(ids, torch.ones_like(ids).bool(), labels, model.see(pixels[:1]))
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            model.see(pixels).float().sum().item()  # .item() waits for the device
+            seconds.append(time.perf_counter() - start)
+    return {
+        **counts,
+        "text_parameters": counts["parameters"] - counts["image_parameters"] - connector,
+        "flops_per_pair": int(counter.get_total_flops()),
+        "images_per_second": batch_size / statistics.median(seconds[1:]),
+    }

@@ -48,7 +48,7 @@ def save_student(model: DualEncoder, folder: str | Path, *, dtype: torch.dtype |
     if transformers_obstacle(model) is None:
         written.append(_save_tensors(to_transformers_state(state), folder / "model.safetensors"))
         written.append(_save_json(transformers_config(model), folder / "config.json"))
-        written.append(_save_json(image_processor_config(model), folder / "preprocessor_config.json"))
+        written.append(_save_json(image_processor_config(model.preprocess), folder / "preprocessor_config.json"))
     written += _save_text_tower(model, folder)
     # Last, because this file is what makes the folder a checkpoint.
     written.append(_save_json(portable_config(model), folder / "open_clip_config.json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from clipdistill.models.dual_encoder import DualEncoder
@@ -97,9 +98,8 @@ def _tower(tower: dict[str, Any], default_width: int, quick_gelu: bool) -> dict[
     }
 
 
-def image_processor_config(model: DualEncoder) -> dict[str, Any]:
-    """Return `preprocessor_config.json` (a CLIPImageProcessor) that prepares images as the model was trained."""
-    wanted = model.preprocess
+def image_processor_config(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `preprocessor_config.json` (a CLIPImageProcessor) that prepares images as a model's `preprocess` says."""
     height, width = wanted["size"]
     squash = wanted["resize_mode"] == "squash"
     return {

@@ -12,9 +12,10 @@ from clipdistill.kinds.denoiser import DenoiserKind
 from clipdistill.kinds.dual_encoder import DualEncoderKind, require_weights
 from clipdistill.kinds.fusion import FusionKind
 from clipdistill.kinds.meta_teacher import MetaTeacherKind
+from clipdistill.kinds.vlm import VLMKind
 
 KINDS: dict[str, Kind] = {
-    each.name: each for each in (DenoiserKind(), MetaTeacherKind(), FusionKind(), DualEncoderKind())
+    each.name: each for each in (DenoiserKind(), MetaTeacherKind(), FusionKind(), VLMKind(), DualEncoderKind())
 }
 
 

@@ -12,6 +12,9 @@ from torch import nn
 
 from clipdistill.errors import UserError
 
+PLACEHOLDER = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
+"""A text tower that costs nothing, where open_clip wants one."""
+
 
 def build_clip(model_cfg: dict[str, Any], name: str) -> nn.Module:
     """Make the open_clip module (CLIP, CustomTextCLIP or CoCa) of a configuration, with random weights.
@@ -45,6 +48,26 @@ def build_clip(model_cfg: dict[str, Any], name: str) -> nn.Module:
         raise UserError(f"{name}: open_clip can't build this model configuration ({_short(error)})") from error
 
 
+def build_visual(cfg: dict[str, Any]) -> Any:
+    """Make the image tower of a configuration (`embed_dim`, `vision_cfg`, perhaps `quick_gelu`), with random weights.
+
+    Raises:
+        UserError: it doesn't fit open_clip.
+    """
+    from open_clip import CustomTextCLIP
+
+    cfg = deepcopy(cfg)
+    if cfg["vision_cfg"].get("timm_model_name"):
+        cfg["vision_cfg"]["timm_model_pretrained"] = False
+    try:
+        clip = CustomTextCLIP(**cfg, text_cfg=dict(PLACEHOLDER))
+        _fit_projection(clip.visual)
+        _fit_size(clip.visual, cfg["vision_cfg"])
+    except (TypeError, KeyError, AttributeError, AssertionError, RuntimeError, ValueError) as error:
+        raise UserError(f"image tower: open_clip can't build this configuration ({_short(error)})") from error
+    return clip.visual
+
+
 def _with_text_tower(kind: Any, cfg: dict[str, Any]) -> nn.Module:
     """Make a CustomTextCLIP with a Hugging Face text tower, of whatever type."""
     from clipdistill.models.text_tower import known_to_open_clip, text_tower
@@ -55,14 +78,18 @@ def _with_text_tower(kind: Any, cfg: dict[str, Any]) -> nn.Module:
         clip = kind(**cfg)
     else:
         tower = text_tower(text, cfg["embed_dim"])
-        placeholder = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
-        clip = kind(**{**cfg, "text_cfg": placeholder})
+        clip = kind(**{**cfg, "text_cfg": dict(PLACEHOLDER)})
         clip.text, clip.context_length, clip.vocab_size = tower, tower.context_length, tower.vocab_size
     _fit_projection(clip.visual)
-    size = cfg["vision_cfg"].get("image_size")
-    if cfg["vision_cfg"].get("timm_model_name") and size != clip.visual.trunk.default_cfg["input_size"][-1]:
-        clip.visual.set_input_size(size)
+    _fit_size(clip.visual, cfg["vision_cfg"])
     return cast(nn.Module, clip)
+
+
+def _fit_size(visual: Any, vision: dict[str, Any]) -> None:
+    """Tell a timm network the size of its pictures, where that isn't the one that it was made for."""
+    size = vision.get("image_size")
+    if vision.get("timm_model_name") and size != visual.trunk.default_cfg["input_size"][-1]:
+        visual.set_input_size(size)
 
 
 def _fit_projection(visual: Any) -> None:

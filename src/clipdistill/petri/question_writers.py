@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from clipdistill.petri.choices import Token, choices
+from clipdistill.petri.dialogues import balanced_questions, write_llava
 from clipdistill.petri.entailment import hypotheses
-from clipdistill.petri.questions import answer_words, given_answers, questions
+from clipdistill.petri.questions import Asked, answer_words, given_answers, questions
 from clipdistill.petri.render import boxes
 from clipdistill.petri.scenes import Scene, SceneRules, Thing
 from clipdistill.petri.shapes import outline
@@ -35,7 +36,7 @@ def write_questions(
     size: int,
     shortcut: tuple[float, float],
 ) -> None:
-    """Write those of vcr/, snli_ve/ and vqa/ that `formats` ask for, for the pictures of a split."""
+    """Write those of vcr/, snli_ve/, vqa/ and llava/ that `formats` ask for, for the pictures of a split."""
     if "vcr" in formats:
         write_vcr(target / "vcr", rules, split, pictures, size, shortcut)
     if "vcr_reversed" in formats and split != "train":
@@ -43,7 +44,12 @@ def write_questions(
     if "snli_ve" in formats:
         write_snli_ve(target / "snli_ve", rules, split, pictures)
     if "vqa" in formats:
-        write_vqa(target / "vqa", rules, split, pictures)
+        write_vqa(target / "vqa", rules, split, [(one, questions(rules, one.scene)) for one in pictures])
+    if "llava" in formats:
+        asked = balanced_questions(rules, pictures)
+        write_llava(target / "llava", split, asked)
+        if split != "train":
+            write_vqa(target / "llava", rules, split, asked)
 
 
 def write_vcr(
@@ -105,11 +111,11 @@ def write_snli_ve(folder: Path, rules: SceneRules, split: str, pictures: Iterabl
     _write_lines(folder / f"snli_ve_{_SNLI_VE_SPLITS[split]}.jsonl", lines)
 
 
-def write_vqa(folder: Path, rules: SceneRules, split: str, pictures: Iterable[Picture]) -> None:
+def write_vqa(folder: Path, rules: SceneRules, split: str, pictures: Iterable[tuple[Picture, Sequence[Asked]]]) -> None:
     """Write v2_OpenEnded_petri_{split}_questions.json, v2_petri_{split}_annotations.json and answers.txt."""
     asked, annotated = [], []
-    for picture in pictures:
-        for number, question in enumerate(questions(rules, picture.scene)):
+    for picture, its_questions in pictures:
+        for number, question in enumerate(its_questions):
             head: dict[str, Any] = {"image_id": picture.number, "question_id": picture.number * 100 + number}
             asked.append({**head, "question": question.text})
             given = given_answers(picture.scene, question)

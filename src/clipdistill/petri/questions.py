@@ -57,6 +57,21 @@ def questions(rules: SceneRules, scene: Scene, count: int = QUESTIONS_A_PICTURE)
     return tuple(found)
 
 
+def more_questions(rules: SceneRules, scene: Scene, rounds: int) -> tuple[Asked, ...]:
+    """Up to `rounds` different questions of each kind, mixed, of which each has one right answer.
+
+    A pure function of rules and scene, drawn apart from `questions`.
+    """
+    draws = Draws(stream("more questions", scene.grain, scene.key()), 1024)
+    found: dict[str, Asked] = {}
+    for _ in range(rounds):
+        for number in draws.order(len(_KINDS)):
+            asked = _KINDS[number](rules, scene, draws)
+            if asked is not None and len(asked.answers) == 1:
+                found.setdefault(asked.text, asked)
+    return tuple(found.values())
+
+
 def given_answers(scene: Scene, asked: Asked, people: int = 10) -> tuple[str, ...]:
     """What `people` answer: each one of the right answers, so all the same where only one is right."""
     draws = Draws(stream("answers", scene.grain, scene.key(), asked.text))

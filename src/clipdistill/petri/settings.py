@@ -16,7 +16,7 @@ from clipdistill.petri.vocabulary import COLOURS, DOMAINS, SHAPES, SKEWS, SPLITS
 
 WORLD_VERSION = 1  # raised whenever the same settings would give other bytes
 FORMATS: tuple[str, ...] = ("karpathy", "coco", "csv", "imagefolder", "webdataset", "winoground", "aro")
-FORMATS += ("vcr", "snli_ve", "vqa", "vcr_reversed", "entities")
+FORMATS += ("vcr", "snli_ve", "vqa", "vcr_reversed", "entities", "llava")
 DEFAULT_FORMATS = FORMATS[:5]  # worlds of earlier versions have these
 SCENES: tuple[str, ...] = ("full", "pairs")
 COMPOSITIONAL = 300  # swaps in the compositional split

@@ -70,7 +70,8 @@ def write_world(
         seed: the world's seed. Splits stay apart across seeds too: no test scene of one is a training scene of another.
         formats: any of "karpathy", "coco", "csv", "imagefolder" (zero_shot/), "webdataset", "winoground", "aro",
             "vcr", "snli_ve", "vqa", "entities", "vcr_reversed" (VCR's questions of val and test once more, where wrong
-            answers repeat as often as right ones did, and the other way round: what has learnt the shortcut fails).
+            answers repeat as often as right ones did, and the other way round: what has learnt the shortcut fails),
+            "llava" (captions and questions as LLaVA's JSON; those of val and test also as VQA v2's).
         image_size: pixels a side, 16 to 1024.
         skew: "even", or "natural": each shape has preferred colours, with Zipf frequencies.
         held_out: how many (colour, shape) pairs are never in the splits, or their names such as "red circle".

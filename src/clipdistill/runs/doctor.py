@@ -124,7 +124,11 @@ def _weights(recipes: list[Recipe]) -> list[dict[str, Any]]:
 def _needed(spec: ModelSpec) -> Iterator[str]:
     """Names and paths of weights that a model spec can't do without; a plain name of a student has random ones."""
     from clipdistill.models.fusion.starting import split_name
+    from clipdistill.models.vlm_names import is_put_together, weights_of
 
+    if spec.model is not None and is_put_together(spec.model):
+        yield from weights_of(spec.model)
+        return
     if spec.model is not None:
         needed = split_name(spec.model)[1] or spec.model  # of NAME:FILE the file, of an adapter its CLIP
         if ":" in needed or "/" in needed:

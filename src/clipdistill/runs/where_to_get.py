@@ -20,6 +20,16 @@ _GUIDES = {
     f"`url<TAB>caption` above it, then: {_IMG2DATASET.format(name='cc12m')}",
     "cc3m": "https://ai.google.com/research/ConceptualCaptions/download has Train_GCC-training.tsv; save it as "
     f"cc3m.tsv with the line `caption<TAB>url` above it, then: {_IMG2DATASET.format(name='cc3m')}",
+    "llava": "blip_laion_cc_sbu_558k.json and its images.zip (data/llava/558k) from liuhaotian/LLaVA-Pretrain, "
+    "llava_v1_5_mix665k.json from liuhaotian/LLaVA-Instruct-150K, both on the hub; its page says where the pictures of "
+    "coco, gqa, ocr_vqa, textvqa and vg are from, which lie in data/llava under these names",
+    "gqa": "questions and images of https://cs.stanford.edu/people/dorarad/gqa/download.html in data/gqa",
+    "textvqa": "TextVQA_0.5.1_val.json and train_val_images.zip from https://textvqa.org/dataset in data/textvqa",
+    "scienceqa": "problems.json, pid_splits.json and test.zip as https://github.com/lupantech/ScienceQA says, in "
+    "data/scienceqa",
+    "pope": "output/coco of https://github.com/AoiDragon/POPE in data/pope/coco; COCO's val2014 in data/coco",
+    "mme": "https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models/tree/Evaluation says how to ask for "
+    "MME_Benchmark_release_version",
     "vcr": "vcr1annots.zip and vcr1images.zip from https://visualcommonsense.com/download (after registering), "
     "unpacked in data/vcr; what `clipdistill mitigate` writes of val.jsonl beside it",
     "snli_ve": "https://github.com/necla-ml/SNLI-VE says how snli_ve_train.jsonl, _dev and _test are made, for "

@@ -49,6 +49,7 @@ FORMATS: dict[str, Callable[..., Source]] = {
     "snli_ve": _format("snli_ve", "open_snli_ve"),
     "vqa_v2": _format("vqa_v2", "open_vqa_v2"),
     "easy_vqa": _format("easy_vqa", "open_easy_vqa"),
+    "llava": _format("llava", "open_llava"),
 }
 
 

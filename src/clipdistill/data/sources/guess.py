@@ -12,7 +12,7 @@ from clipdistill.errors import UserError
 
 KNOWN = (
     "csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "cifar10", "cifar100",
-    "torchvision", "flickr30k_entities", "vcr", "snli_ve", "vqa_v2", "easy_vqa",
+    "torchvision", "flickr30k_entities", "vcr", "snli_ve", "vqa_v2", "easy_vqa", "llava",
 )  # fmt: skip
 
 
@@ -80,6 +80,8 @@ def _json(place: Path) -> str | None:
         content = json.loads(place.read_bytes().decode("utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError):
         return "csv" if place.read_bytes()[:1] == b"{" else None  # lines of JSON under the wrong suffix
+    if isinstance(content, list) and content and isinstance(content[0], dict) and "conversations" in content[0]:
+        return "llava"
     if not isinstance(content, dict):
         return None
     if isinstance(content.get("questions"), list) and "annotations" not in content:

@@ -17,12 +17,13 @@ from clipdistill.evaluate.suites.petri import Petri
 from clipdistill.evaluate.suites.retrieval import Retrieval
 from clipdistill.evaluate.suites.snli_ve import SnliVe
 from clipdistill.evaluate.suites.vcr import Vcr
+from clipdistill.evaluate.suites.vlm import Vlm
 from clipdistill.evaluate.suites.vqa import Vqa
 from clipdistill.evaluate.suites.zero_shot import Downstream, ZeroShot
 
 SUITES: dict[str, Suite[Any, Any]] = {
     suite.NAME: suite
-    for suite in (Compositional(), Downstream(), Retrieval(), ZeroShot(), Petri(), Vcr(), SnliVe(), Vqa())
+    for suite in (Compositional(), Downstream(), Retrieval(), ZeroShot(), Petri(), Vcr(), SnliVe(), Vqa(), Vlm())
 }
 
 __all__ = ["SUITES", "Evaluation", "Job", "RegionsOf", "Suite", "SuiteOptions", "evaluate_suite", "find_suite",
@@ -91,7 +92,7 @@ def evaluate_suite(
         suite: `"retrieval"`, `"zero_shot"`, `"petri"` (retrieval on a petri world's test split and zero-shot on its
             seen and unseen classes, each among its own classes and among all of them), `"compositional"` (Winoground,
             ARO, SugarCrepe, CLEVR pairs), `"downstream"` (zero-shot on several data sets, each with its own prompt),
-            or questions: `"vcr"`, `"snli_ve"`, `"vqa"`.
+            questions: `"vcr"`, `"snli_ve"`, `"vqa"`; or `"vlm"`, benchmarks of models that answer in words.
         data: a source spec (`{"format": ..., "path": ...}`), several named ones (`{"coco": {...}, "flickr": {...}}`),
             or a path or "format:path@split". For `petri`: the world's folder. For `compositional`: a folder with
             winoground/, aro/, sugarcrepe/, clevr/, or a mapping benchmark -> folder.
