@@ -15,7 +15,7 @@ def study(
         list[str],
         typer.Argument(
             metavar="RECIPE...|TABLE...|GRID",
-            help="recipes: names, files, or patterns: 'petri/dclip/*'; tables; a YAML file with axes",
+            help="recipes: names, files, or patterns: 'petri/dclip/*'; tables; a grid: its name or file",
         ),
     ],
     out: Annotated[Path, typer.Option(help="folder of the study; a stopped one goes on")],
@@ -112,7 +112,7 @@ def _engine(name: str | None, how: dict[str, Any]) -> Any:
 def _kind(names: list[str]) -> str:
     """ "recipe", "table" or "grid"; UserError for names of several kinds, or of none."""
     from clipdistill.recipe_files import is_recipe, recipe_names
-    from clipdistill.studies.grid import is_grid
+    from clipdistill.studies.grid import grid_names, is_grid
     from clipdistill.studies.table import is_table, table_names
 
     kinds = {name: "grid" if is_grid(name) else "table" if is_table(name) else "recipe" for name in names}
@@ -120,18 +120,22 @@ def _kind(names: list[str]) -> str:
         if kind != kinds[names[0]]:
             raise UserError(f"study: {names[0]} is a {kinds[names[0]]} and {name} isn't; give one kind at a time")
         if kind == "recipe" and "*" not in name and not is_recipe(name):
-            raise UserError(f"study: no recipe or table {name!r}.{nearest(name, [*recipe_names(), *table_names()])}")
+            known = [*recipe_names(), *table_names(), *grid_names()]
+            raise UserError(f"study: no recipe, table or grid {name!r}.{nearest(name, known)}")
     if kinds[names[0]] == "grid" and len(names) > 1:
         raise UserError("study: give one grid at a time; each has a folder of its own")
     return kinds[names[0]]
 
 
 def tables() -> None:
-    """List the tables that `study` can fill."""
+    """List the tables that `study` can fill, and the grids that it can run."""
+    from clipdistill.studies.grid import grid_names, load_grid
     from clipdistill.studies.table import load_table, table_names
 
     for name in table_names():
         print(f"{name:40} {load_table(name).about}")
+    for name in grid_names():
+        print(f"{name:40} {load_grid(name).about}")
 
 
 def add(app: typer.Typer) -> None:

@@ -14,16 +14,17 @@ import torch
 from tiny_models import encoder, picture
 
 from clipdistill import cli
-from clipdistill.analysis.alignment import alignment, uniformity
-from clipdistill.analysis.likeness import compare_models, model_cka
-from clipdistill.analysis.likeness_tables import cell, remarks, same_depth
-from clipdistill.analysis.paired_features import Pair, Seen
+from clipdistill.analysis.likeness import model_cka
+from clipdistill.analysis.likeness_tables import cell, remarks
 from clipdistill.data import open_source
 from clipdistill.data.sample import ImageRef, Sample
 from clipdistill.errors import UserError
 from clipdistill.evaluate.embed import embed_images, embed_texts
+from clipdistill.evaluate.likeness.alignment import alignment, uniformity
+from clipdistill.evaluate.likeness.comparing import compare_models, same_depth
+from clipdistill.evaluate.likeness.paired_features import Pair, Seen
 from clipdistill.models.image_layers import ImageLayer
-from tests.analysis.test_cka import written_out
+from tests.evaluate.likeness.test_cka import written_out
 
 WORDS = ("red", "large blue", "green", "small yellow", "striped")
 

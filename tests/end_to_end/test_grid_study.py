@@ -57,15 +57,17 @@ def test_a_grid_is_planned_run_and_gone_on_with(
     said = command("study", grid, "--out", out)
     assert said.code == 0 and len(trained) == 3, said.err[-2000:]
     assert (first / "evaluation.json").stat().st_mtime_ns == before
-    found = json.loads((out / "grid.json").read_text())
+    found = json.loads((out / "grid.json").read_text())["cells"]
     assert [each["levels"] for each in found] == [
         {"teacher": one, "loss": other} for one in ("one", "two") for other in ("fd", "icl")
     ]
     measured = json.loads((first / "evaluation.json").read_text())["models"]
     assert found[0]["seeds"]["0"]["student"][0]["metrics"] == measured["student"]["results"][0]["metrics"]
     text, page = (out / "report.md").read_text("utf-8"), (out / "report.html").read_text("utf-8")
-    for words in ("Teachers", "level by level", "loss=icl/seed-0/report."):
+    assert found[0]["costs"]["0"]["student"]["parameters"] > 0
+    for words in ("Teachers", "level by level", "no teacher was measured by it", "loss=icl/seed-0/report."):
         assert words in text and words in page
+    assert (out / "report_files" / "pareto_parameters.csv").is_file() and "Quality against parameters" in text
     assert "4 runs, 4 of them done" in command("study", grid, "--out", out, "--plan").out
 
 

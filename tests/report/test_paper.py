@@ -195,7 +195,7 @@ def test_clip_tds_facts_are_of_its_analysis_and_the_leaderboards() -> None:
 
 def test_the_study_of_teachers_has_no_table_that_could_be_read() -> None:
     assert table_names("kd_for_vlms") == []
-    assert [fact.value for fact in paper_facts("kd_for_vlms")] == [85.8, 5.5, 32]
+    assert [fact.value for fact in paper_facts("kd_for_vlms")] == [85.8, 5.5, 32, 0.5]
     with pytest.raises(UserError, match="has no table 'main'"):
         paper_table("kd_for_vlms/main")
 

@@ -11,6 +11,7 @@ import yaml
 from clipdistill.errors import UserError
 from clipdistill.evaluate import Result
 from clipdistill.report.study_grids import GridResults, cell_table, level_table
+from clipdistill.studies.figures import length_axis, student_axis, teacher_axis, without_teacher
 from clipdistill.studies.grid import GridCell, StudyGrid, grid_cells, is_grid, load_grid
 
 AXES: dict[str, Any] = {
@@ -89,6 +90,9 @@ def test_levels_that_are_not_there(only: str, wanted: str) -> None:
         ({"axes": {}}, "axes"),
         ({"axis": AXES}, "unknown key `axis`. Did you mean 'axes'"),
         ({"without": [{"loss": "x"}]}, "`without.0`: axis loss has no level 'x'"),
+        ({"figures": {"teacher": "teachr"}}, "`figures.teacher`: no axis 'teachr'; there are teacher, loss. Did you"),
+        ({"figures": {"multimodal": ["vqa"]}}, "`figures.multimodal`: no measure 'vqa'; the file has no `measures`"),
+        ({"figures": {"multimodel": []}}, "unknown key `figures.multimodel`. Did you mean"),
     ],
 )
 def test_wrong_files_in_one_line(changes: dict[str, Any], wanted: str, tmp_path: Path) -> None:
@@ -103,8 +107,22 @@ def test_a_file_with_axes_is_one(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text("recipe: r\naxes: {a: {key: seed, values: [1]}}\n")
     (tmp_path / "recipe.yaml").write_text("name: r\n")
     assert is_grid(str(tmp_path / "grid.yaml")) and not is_grid(str(tmp_path / "recipe.yaml")) and not is_grid("grid")
-    with pytest.raises(UserError, match="no such file; a grid is a YAML file with `recipe` and `axes`"):
+    with pytest.raises(UserError, match="no such grid, nor file; a grid is a YAML file with `recipe` and `axes`"):
         load_grid(tmp_path / "none.yaml")
+
+
+def test_which_axis_is_what_is_told_by_its_keys() -> None:
+    axes: dict[str, Any] = {
+        "objective": {"levels": {"none": ["teachers=[]", "task.method=contrastive"], "fd": ["task.weights={fd: 1}"]}},
+        "who": {"levels": {"none": ["teachers=[]"], "big": ["teachers.0.model=b", "teachers.0.store=s"]}},
+        "small": {"key": "student.model", "values": ["x", "y"]},
+        "length": {"key": "train.epochs", "values": [4, 8]},
+    }
+    grid = made(axes=axes)
+    assert (teacher_axis(grid), student_axis(grid)) == ("who", "small")
+    assert length_axis(grid) == {"4": 4.0, "8": 8.0} and without_teacher(grid.axes["who"]) == "none"
+    assert teacher_axis(made(axes=axes, figures={"teacher": "objective"})) == "objective"
+    assert (student_axis(made()), length_axis(made()), without_teacher(made().axes["teacher"])) == (None, None, None)
 
 
 def results(value: float, **parts: float) -> dict[str, list[Result]]:

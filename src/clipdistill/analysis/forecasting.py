@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from clipdistill.analysis.evidence import log_evidence, principal
-from clipdistill.analysis.rank_correlation import ranks
 from clipdistill.analysis.teachability import Ridge, cka, margin_entropy, neighbour_agreement, ridge_fit
 from clipdistill.analysis.told import Items, Told
 from clipdistill.data.draws import uniforms
+from clipdistill.evaluate.rank_correlation import ranks
 from clipdistill.evaluate.retrieval import retrieval_metrics
 
 SCORES = ("accuracy", "parameters", "reached", "ridge_r2", "cka", "neighbours", "logme", "margin_entropy")

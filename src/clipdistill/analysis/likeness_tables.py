@@ -7,12 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from clipdistill.evaluate.likeness.comparing import same_depth
 from clipdistill.running import terminal
-
-
-def same_depth(layer: int, layers: int, others: int) -> int:
-    """Which of the `others` layers lies as deep as layer number `layer` of `layers`: the last beside the last."""
-    return max(0, (2 * (layer + 1) * others + layers) // (2 * layers) - 1)
 
 
 def show_cka(content: Mapping[str, Any]) -> None:

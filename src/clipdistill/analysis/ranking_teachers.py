@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from clipdistill.analysis.forecasting import Pairs, over_seeds, own_scores, parts_of, ranked, signed, student_scores
-from clipdistill.analysis.rank_correlation import against_baselines
 from clipdistill.analysis.told import Items, Teacher, ask, open_stores, open_teacher, plan_of
 from clipdistill.analysis.trained_cells import matched, read_outcome, score_of
 from clipdistill.analysis.untrained import Features, StudentSpec, read_student, student_features
@@ -18,6 +17,7 @@ from clipdistill.data import Mixture
 from clipdistill.data.draws import uniforms
 from clipdistill.engine.distributed import Ranks
 from clipdistill.errors import UserError
+from clipdistill.evaluate.rank_correlation import against_baselines
 from clipdistill.evaluate.sources import open_sources
 from clipdistill.evaluate.suites import Evaluation, open_suite
 from clipdistill.files import require_writable, write_json

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipdistill.analysis.cka import LEAST, cka_of_all
 from clipdistill.errors import UserError
+from clipdistill.evaluate.likeness.cka import LEAST, cka_of_all
 
 LAMBDAS: tuple[float, ...] = tuple(10.0 ** (exponent / 2) for exponent in range(-12, 7))
 """Ridge penalties that are tried, in units of the mean eigenvalue of the features' covariance: 1e-6 to 1e3."""
@@ -97,7 +97,7 @@ class _Fit:
 
 
 def cka(features: np.ndarray, targets: np.ndarray) -> float | None:
-    """Unbiased linear CKA, all pairs of items compared; see `analysis.cka.cka_of_all`.
+    """Unbiased linear CKA, all pairs of items compared; see `evaluate.likeness.cka.cka_of_all`.
 
     Rows are used as they are: give unit rows where lengths mean nothing.
 

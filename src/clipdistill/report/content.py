@@ -11,7 +11,7 @@ from clipdistill.errors import UserError
 from clipdistill.report.paper import PaperRow, PaperTable, paper_table
 from clipdistill.report.records import RunRecord
 from clipdistill.report.tables import Group, Row, metric_label
-from clipdistill.report.words import amount, headline_rows, percent, points, uncertain
+from clipdistill.report.words import amount, change, headline_rows, percent, points, shown, uncertain
 
 COST_LABELS = {
     "parameters": "parameters",
@@ -41,20 +41,24 @@ def metric_table(group: Group) -> Table:
     rows = []
     for row in group.rows:
         cells = [row.data, row.items, row.label]
-        cells += [percent(row.values.get(role)) or NO_MODEL for role in group.roles]
+        cells += [shown(row.values.get(role), row.metric) or NO_MODEL for role in group.roles]
         cells += [gain_text(row)] if group.reference else []
         cells += [f"{100 * row.kept[role].mean:.0f} %" if role in row.kept else NO_MODEL for role in kept if role]
         rows.append(cells)
     return Table(header, rows, numbers=3)
 
 
-UNITS = "Per cent; gains in points, in brackets where chance alone could make them; ties count against the model."
+def units(group: Group) -> str:
+    """What the numbers of `metric_table` are."""
+    plain = " (CKA, alignment and uniformity as they are)" if any(row.plain for row in group.rows) else ""
+    doubt = "in brackets where chance alone could make them"
+    return f"Per cent{plain}; gains in points, {doubt}; ties count against the model."
 
 
 def gain_text(row: Row) -> str:
     """A gain, in brackets where chance alone could make it: so it is neither green nor red."""
-    gain = points(row.gain) or NO_MODEL
-    return f"({gain})" if row.gain is not None and uncertain(row) and gain != "0.0" else gain
+    gain = change(row.gain, row.metric) or NO_MODEL
+    return f"({gain})" if row.gain is not None and uncertain(row) and gain not in ("0.0", "0.000") else gain
 
 
 def cost_table(group: Group) -> Table:

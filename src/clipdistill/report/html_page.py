@@ -94,7 +94,7 @@ def _group(group: Group, many: bool) -> str:
     parts += [f"<div class=cards>{''.join(_card(row, group) for row in headline_rows(group))}</div>"]
     spread = " Values are mean ± standard deviation over the seeds." if len(group.runs) > 1 else ""
     if group.rows:
-        note = f"{content.UNITS} Measured over {group.seeds}.{spread}"
+        note = f"{content.units(group)} Measured over {group.seeds}.{spread}"
         metrics = table(content.metric_table(group), "metrics")
         parts += [section("Results", metrics, _note(note), _note(content.repeated_texts_note(group)))]
     if group.roles:

@@ -34,7 +34,7 @@ def _group(group: Group, files: Path, number: int, heading: str) -> list[str]:
     parts += [f"Measured over {group.seeds}." + (" Mean ± standard deviation." if len(group.runs) > 1 else "")]
     if group.rows:
         parts += ["### Results", table(content.metric_table(group))]
-        parts += [content.UNITS]
+        parts += [content.units(group)]
         parts += [escape(content.repeated_texts_note(group))]
     if group.roles:
         parts += ["### What each model costs", table(content.cost_table(group))]

@@ -115,6 +115,15 @@ def paper_facts(paper: str) -> tuple[PaperFact, ...]:
     return tuple(PaperFact(**{**entry, "tables": tuple(entry.get("tables", ()))}) for entry in entries)
 
 
+def paper_source(paper: str) -> str:
+    """Its title, and where its numbers come from; UserError when there are no numbers of it."""
+    papers = paper_names()
+    if paper not in papers:
+        raise UserError(f"paper: no numbers of '{paper}'; there are {', '.join(papers)}.{nearest(paper, papers)}")
+    content = _content(paper)
+    return f"{content['title']}. Source: {content['source']}."
+
+
 def paper_names() -> list[str]:
     """The papers that there are numbers of."""
     return [path.stem for path in sorted(FOLDER.glob("*.yaml"))]
@@ -132,9 +141,7 @@ def _content(paper: str) -> dict[str, Any]:
 
 def _table(paper: str, table: str) -> dict[str, Any]:
     """The content of a paper's file, which has that table."""
-    papers = paper_names()
-    if paper not in papers:
-        raise UserError(f"paper: no numbers of '{paper}'; there are {', '.join(papers)}.{nearest(paper, papers)}")
+    paper_source(paper)
     content = _content(paper)
     tables = content["tables"]
     if table not in tables:

@@ -33,7 +33,18 @@ METRICS = {
     "qa2r": "QA \N{RIGHTWARDS ARROW} R",
     "q2ar": "Q \N{RIGHTWARDS ARROW} AR",
     "q2ar_product": "Q \N{RIGHTWARDS ARROW} A times QA \N{RIGHTWARDS ARROW} R",
+    "cka": "CKA with the teacher",
+    "cka_unit": "CKA at length 1",
+    "cka_before_last": "CKA of the layers before the last",
+    "cka_layers": "CKA, mean over layers",
+    "alignment": "alignment",
+    "image_uniformity": "uniformity of pictures",
+    "text_uniformity": "uniformity of captions",
 }
+PLAIN = frozenset(
+    ("cka", "cka_unit", "cka_before_last", "cka_layers", "alignment", "image_uniformity", "text_uniformity")
+)
+"""Metrics that are no rates: they are shown as they are, and none is a share of another's."""
 
 
 def metric_label(metric: str) -> str:
@@ -91,6 +102,11 @@ class Row:
     @property
     def label(self) -> str:
         return metric_label(self.metric)
+
+    @property
+    def plain(self) -> bool:
+        """Whether its values are no rates."""
+        return self.metric in PLAIN
 
 
 @dataclass(frozen=True)
@@ -171,7 +187,7 @@ def _rows(runs: list[RunRecord], roles: list[str], reference: str | None, teache
                     kept={
                         role: share
                         for role in (teacher, "base")
-                        if role and (share := _paired(each, role, retention)) is not None
+                        if role and metric not in PLAIN and (share := _paired(each, role, retention)) is not None
                     },
                 )
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from clipdistill.report.tables import Group, Row, Summary
+from clipdistill.report.tables import PLAIN, Group, Row, Summary
 
 ARROW, PLUS_MINUS, MINUS = "\N{RIGHTWARDS ARROW}", "\N{PLUS-MINUS SIGN}", "\N{MINUS SIGN}"
 
@@ -28,6 +28,22 @@ def points(summary: Summary | None) -> str:
     return f"{sign}{value}" + (f" {PLUS_MINUS} {100 * summary.sd:.1f}" if summary.spread else "")
 
 
+def shown(summary: Summary | None, metric: str) -> str:
+    """A value of a metric: per cent, or with three digits where it is no rate."""
+    if summary is None or metric not in PLAIN:
+        return percent(summary)
+    return f"{summary.mean:.3f} {PLUS_MINUS} {summary.sd:.3f}" if summary.spread else f"{summary.mean:.3f}"
+
+
+def change(summary: Summary | None, metric: str) -> str:
+    """A difference of two values of a metric, with its sign: in points, or with three digits where it is no rate."""
+    if summary is None or metric not in PLAIN:
+        return points(summary)
+    value = f"{abs(summary.mean):.3f}"
+    sign = "" if value == "0.000" else "+" if summary.mean > 0 else MINUS
+    return f"{sign}{value}" + (f" {PLUS_MINUS} {summary.sd:.3f}" if summary.spread else "")
+
+
 def amount(value: float | None) -> str:
     """A count with a unit letter: 3.7M, 12.4G."""
     if value is None:
@@ -49,6 +65,8 @@ def uncertain(row: Row) -> bool:
         return True
     if gain.n > 1:
         return abs(gain.mean) < 2 * gain.sd / math.sqrt(gain.n)
+    if row.plain:
+        return True  # nothing is known of its spread
     rates = [row.values["student"].mean, row.values["student"].mean - gain.mean]
     return abs(gain.mean) < 2 * math.sqrt(sum(rate * (1 - rate) for rate in rates) / max(row.count, 1))
 
@@ -59,7 +77,7 @@ def headline_rows(group: Group) -> list[Row]:
     Winoground's text score and ARO's overall one, then what questions are measured by, recall@1 or top-1 of each data
     set; where there is none of these, the first of each data set's numbers.
     """
-    measured = [row for row in group.rows if "student" in row.values]
+    measured = [row for row in group.rows if "student" in row.values and not row.plain]
     compositional = [row for row in measured if (row.data, row.metric) in (("winoground", "text"), ("aro", "macro"))]
     rows = [row for row in measured if row.metric in FIRST_ASKED]
     apart = [row for row in rows if " among all " not in row.data]
@@ -70,6 +88,8 @@ def headline(group: Group) -> list[str]:
     """Return sentences on what the student keeps of its teacher and gains over or loses against its reference."""
     rows = headline_rows(group)
     if not rows:
+        if any("student" in row.values for row in group.rows):
+            return []
         return ["This run has not been evaluated yet; the report shows its training only."]
     sentences = [_sentence(row, group) for row in rows]
     if cost := _cost_sentence(group):

@@ -74,11 +74,11 @@ def evaluate_model(
 
 def run_suite(
     model: Any, evaluation: Evaluation, device: torch.device, batch_size: int, workers: int,
-    role: str | None = None, regions: RegionsOf | None = None,
+    role: str | None = None, regions: RegionsOf | None = None, teachers: Mapping[str, Any] | None = None,
 ) -> list[Result]:  # fmt: skip
     """Run one suite, whose data is open, on one model with a progress bar.
 
-    role: of the model, among several. regions: see `evaluation_regions.EvaluationRegions`.
+    role: of the model, among several. regions: see `evaluation_regions.EvaluationRegions`. teachers: by role.
     """
     meters: dict[str, Meter] = {}
     label = "" if role is None else f"{role}, "
@@ -92,7 +92,7 @@ def run_suite(
     try:
         return evaluation.run(
             model, device=device, batch_size=batch_size, workers=workers, progress=progress, role=role,
-            regions=regions,
+            regions=regions, teachers=teachers,
         )  # fmt: skip
     finally:
         for meter in meters.values():
@@ -107,7 +107,7 @@ def model_report(model: Any, name: str, results: list[Result], device: torch.dev
 
 def evaluate_models(
     evaluations: Sequence[Evaluation], models: Mapping[str, tuple[str, Any]], device: torch.device, workers: int = 0,
-    regions: RegionsOf | None = None,
+    regions: RegionsOf | None = None, teachers: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Put several models through suites whose data is open; a suite that doesn't take a model's kind says so.
 
@@ -115,21 +115,29 @@ def evaluate_models(
         evaluations: what `open_evaluations` gave.
         models: role -> (name, model).
         workers: processes that decode pictures. regions: what opens those of a source's pictures.
+        teachers: by role, whom the models learned from; None = those of `models` whose role says so.
 
     Returns:
         The content of evaluation.json.
     """
+    if teachers is None:
+        teachers = teachers_among(models)
     found: dict[str, Any] = {}
     for role, (name, model) in models.items():
         model.to(device)
         results: list[Result] = []
         for evaluation in evaluations:
-            if why := evaluation.left_out(model):
+            if why := evaluation.left_out(model, teachers):
                 print(f"{role}: left out of {evaluation.suite.NAME}: {why}")
                 continue
-            results += run_suite(model, evaluation, device, 128, workers, role, regions)
+            results += run_suite(model, evaluation, device, 128, workers, role, regions, teachers)
         found[role] = model_report(model, name, results, device)
     return {"models": found}
+
+
+def teachers_among(models: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
+    """The teachers of a run's models: "teacher", or "teacher 1", "teacher 2", ..."""
+    return {role: model for role, (_, model) in models.items() if role.split(" ")[0] == "teacher"}
 
 
 def say_unread(evaluations: Sequence[Evaluation], models: Mapping[str, tuple[str, Any]]) -> None:

@@ -11,13 +11,16 @@ from clipdistill.errors import UserError
 from clipdistill.evaluate import Result
 from clipdistill.recipe import Recipe
 from clipdistill.recipe_files import load_recipe
-from clipdistill.report.study_grids import GridResults, write_grid_report
+from clipdistill.report.grids.results import GridResults
+from clipdistill.report.paper import paper_source
+from clipdistill.report.records import read_run
+from clipdistill.report.study_grids import write_grid_report
 from clipdistill.runs.chain import Chain
 from clipdistill.runs.checks import check_recipe
 from clipdistill.runs.data import worlds_for_plans
 from clipdistill.runs.evaluation import check_suites
 from clipdistill.runs.folder import RunFolder
-from clipdistill.runs.jobs import Engine, Job, Outcome, done, results_of, run_jobs
+from clipdistill.runs.jobs import Engine, Job, Outcome, done, run_jobs
 from clipdistill.runs.plan import duration
 from clipdistill.studies.grid import GridCell, StudyGrid, grid_cells, load_grid
 
@@ -37,15 +40,23 @@ class GridStudy:
 
     def results(self) -> GridResults:
         """What was measured so far."""
-        found: dict[GridCell, dict[int, dict[str, list[Result]]]] = {
-            cell: {job.seed: results_of(job) for job in jobs if done(job)} for cell, jobs in self.cells.items()
-        }
-        failed = self.outcome.failed
+        found: dict[GridCell, dict[int, dict[str, list[Result]]]] = {cell: {} for cell in self.cells}
+        costs: dict[GridCell, dict[int, dict[str, dict[str, float]]]] = {cell: {} for cell in self.cells}
+        epochs: dict[GridCell, dict[int, dict[int, list[Result]]]] = {cell: {} for cell in self.cells}
+        for cell, jobs in self.cells.items():
+            for job in filter(done, jobs):
+                run = read_run(job.folder)
+                found[cell][job.seed] = {role: model.results for role, model in run.models.items()}
+                costs[cell][job.seed] = {role: model.costs for role, model in run.models.items()}
+                if run.epochs:
+                    epochs[cell][job.seed] = run.epochs
+        failures = self.outcome.failed
         why = {
-            cell: next((failed[job.folder] for job in jobs if job.folder in failed), None)
+            cell: next((failures[job.folder] for job in jobs if job.folder in failures), None)
             for cell, jobs in self.cells.items()
         }
-        return GridResults(self.grid, found, {cell: said for cell, said in why.items() if said is not None})
+        failed = {cell: said for cell, said in why.items() if said is not None}
+        return GridResults(self.grid, found, failed, costs, epochs)
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,8 @@ def study_grid(
         UserError: an unknown axis, level, recipe or key, or two teachers that share a store, before the first run.
     """
     grid = load_grid(path)
+    if grid.paper is not None:
+        paper_source(grid.paper)
     cells = {cell: _jobs(grid, cell, seeds or grid.seeds, Path(out)) for cell in grid_cells(grid, overrides, only)}
     _require_own_stores([job for jobs in cells.values() for job in jobs])
     study = GridStudy(grid, cells)

@@ -27,12 +27,14 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from clipdistill.errors import UserError, explain
+from clipdistill.errors import UserError, explain, nearest
 from clipdistill.recipe import Strict
+from clipdistill.studies.figures import FiguresSpec
 from clipdistill.studies.names import folder_name, read_yaml
 from clipdistill.studies.resources import Resources
 from clipdistill.studies.table import MeasureSpec
 
+GRIDS = Path(__file__).parent.parent / "grids"
 LONGEST = 100
 """Letters of a cell's folder."""
 
@@ -81,6 +83,8 @@ class StudyGrid(Strict):
     seeds: int = Field(3, ge=1)
     measures: dict[str, MeasureSpec] = Field({}, description="what the report reads of a cell; none = every metric")
     resources: Resources = Field(Resources(), description="what each run asks of a cluster (`study --engine`)")
+    figures: FiguresSpec = FiguresSpec()
+    paper: str | None = Field(None, description="whose printed numbers are shown below, such as kd_for_vlms")
 
 
 @dataclass(frozen=True)
@@ -101,28 +105,39 @@ class GridCell:
         return folder_name("+".join(f"{axis}={level}" for axis, level in self.levels), LONGEST)
 
 
+def grid_names() -> list[str]:
+    """Names of the grids that come with the package, such as `petri/kd_for_vlms/teachers`."""
+    return sorted(path.relative_to(GRIDS).with_suffix("").as_posix() for path in GRIDS.rglob("*.yaml"))
+
+
 def is_grid(name: str) -> bool:
-    """Whether a file is one: it has `axes`."""
+    """Whether a grid has that name, or a file is one: it has `axes`."""
+    if not name.endswith((".yaml", ".yml")):
+        return name in grid_names()
     path = Path(name)
-    if not name.endswith((".yaml", ".yml")) or not path.is_file():
+    if not path.is_file():
         return False
     values = read_yaml(path)
     return isinstance(values, dict) and "axes" in values
 
 
 def load_grid(path: str | Path) -> StudyGrid:
-    """Read a grid.
+    """Read a grid by name or path.
 
     Raises:
         UserError: no such file, an unknown key (with the nearest), an axis of no use, a level that isn't there.
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; a grid is a YAML file with `recipe` and `axes`")
+    name = str(path)
+    file = Path(name) if name.endswith((".yaml", ".yml")) else GRIDS / f"{name}.yaml"
+    if not file.is_file():
+        near = nearest(name, grid_names())
+        raise UserError(f"{name}: no such grid, nor file; a grid is a YAML file with `recipe` and `axes`.{near}")
     try:
-        grid = StudyGrid.model_validate(read_yaml(Path(path)))
+        grid = StudyGrid.model_validate(read_yaml(file))
         levels = {axis: spec.named() for axis, spec in grid.axes.items()}
         for number, each in enumerate(grid.without):
             require_levels(levels, each, f"`without.{number}`")
+        grid.figures.check(grid)
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error, StudyGrid)}") from error
     except UserError as error:

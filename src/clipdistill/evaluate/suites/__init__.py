@@ -13,6 +13,7 @@ from clipdistill.evaluate.embed import Encoder
 from clipdistill.evaluate.results import Progress, Result
 from clipdistill.evaluate.suites.base import Data, Job, RegionsOf, Suite, SuiteOptions
 from clipdistill.evaluate.suites.compositional import Compositional
+from clipdistill.evaluate.suites.likeness import Likeness
 from clipdistill.evaluate.suites.petri import Petri
 from clipdistill.evaluate.suites.retrieval import Retrieval
 from clipdistill.evaluate.suites.snli_ve import SnliVe
@@ -23,7 +24,18 @@ from clipdistill.evaluate.suites.zero_shot import Downstream, ZeroShot
 
 SUITES: dict[str, Suite[Any, Any]] = {
     suite.NAME: suite
-    for suite in (Compositional(), Downstream(), Retrieval(), ZeroShot(), Petri(), Vcr(), SnliVe(), Vqa(), Vlm())
+    for suite in (
+        Compositional(),
+        Downstream(),
+        Retrieval(),
+        ZeroShot(),
+        Petri(),
+        Vcr(),
+        SnliVe(),
+        Vqa(),
+        Vlm(),
+        Likeness(),
+    )  # fmt: skip
 }
 
 __all__ = ["SUITES", "Evaluation", "Job", "RegionsOf", "Suite", "SuiteOptions", "evaluate_suite", "find_suite",
@@ -43,9 +55,16 @@ class Evaluation:
         """The source with captions that retrieval examples are drawn from; None without one."""
         return self.suite.examples(self.opened)
 
-    def left_out(self, model: Any) -> str | None:
-        """Why the suite doesn't take a model, in a sentence; None when it does."""
-        return refusal(self.suite, model.KIND) or self.suite.unfit(model, self.opened)
+    def left_out(self, model: Any, teachers: Mapping[str, Any] | None = None) -> str | None:
+        """Why the suite doesn't take a model, in a sentence; None when it does. teachers: by role, whom it had."""
+        why = refusal(self.suite, model.KIND) or self.suite.unfit(model, self.opened)
+        if why is None and self.suite.BESIDE_TEACHER and not self._fitting(teachers or {}):
+            kinds = " or ".join(self.suite.KINDS)
+            return f"{self.suite.NAME} compares a model with its teacher, and no {kinds} is measured beside as teacher"
+        return why
+
+    def _fitting(self, teachers: Mapping[str, Any]) -> dict[str, Any]:
+        return {role: model for role, model in teachers.items() if refusal(self.suite, model.KIND) is None}
 
     def run(
         self,
@@ -57,19 +76,22 @@ class Evaluation:
         progress: Progress | None = None,
         role: str | None = None,
         regions: RegionsOf | None = None,
+        teachers: Mapping[str, Any] | None = None,
     ) -> list[Result]:
         """Run the suite on one model.
 
         role: what the model is where several are measured; it goes into the names of files that the suite writes.
         regions: what opens a store of the pictures' regions, for models that see regions.
+        teachers: by role, whom the model learned from; it may be one of them.
 
         Raises:
             UserError: a model that the suite doesn't take, or one that has diverged.
         """
-        if why := self.left_out(model):
+        if why := self.left_out(model, teachers):
             raise UserError(f"suite: {why}")
+        beside = self._fitting(teachers or {})
         return self.suite.run(
-            Job(model, device, batch_size, workers, progress, role, regions), self.opened, self.options
+            Job(model, device, batch_size, workers, progress, role, regions, beside), self.opened, self.options
         )
 
 
@@ -93,6 +115,7 @@ def evaluate_suite(
             seen and unseen classes, each among its own classes and among all of them), `"compositional"` (Winoground,
             ARO, SugarCrepe, CLEVR pairs), `"downstream"` (zero-shot on several data sets, each with its own prompt),
             questions: `"vcr"`, `"snli_ve"`, `"vqa"`; or `"vlm"`, benchmarks of models that answer in words.
+            (`"likeness"` needs a teacher beside, as runs have it.)
         data: a source spec (`{"format": ..., "path": ...}`), several named ones (`{"coco": {...}, "flickr": {...}}`),
             or a path or "format:path@split". For `petri`: the world's folder. For `compositional`: a folder with
             winoground/, aro/, sugarcrepe/, clevr/, or a mapping benchmark -> folder.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
@@ -48,6 +48,7 @@ class Job:
 
     role: what the model is where several are measured ("student", "teacher"); None = it is the only one.
     regions: what opens a store of the regions of a source's pictures, for models that see regions; None = nothing does.
+    teachers: by role, whom the model learned from, for suites that compare the two (`Suite.BESIDE_TEACHER`).
     """
 
     model: Encoder
@@ -57,6 +58,7 @@ class Job:
     progress: Progress | None = None
     role: str | None = None
     regions: RegionsOf | None = None
+    teachers: Mapping[str, Any] = field(default_factory=dict)
 
     def images(self, source: Any, squash: bool = False) -> Embedded:
         """Embed the pictures of a source; `squash` as in `embed_images`."""
@@ -91,6 +93,8 @@ class Suite(ABC, Generic[OptionsT, OpenedT]):
     """Kinds of models that it takes."""
     READ_BY: ClassVar[Mapping[str, str]] = {}
     """Option -> the one kind of model that reads it, for options that the suite's other kinds have no use for."""
+    BESIDE_TEACHER: ClassVar[bool] = False
+    """Whether it compares a model with its teachers."""
     Options: type[OptionsT]
 
     def read_options(self, given: Mapping[str, Any], where: str = "options") -> OptionsT:

@@ -13,7 +13,7 @@ from clipdistill.evaluate.suites import Evaluation
 from clipdistill.files import write_json
 from clipdistill.kinds import KINDS, open_trained
 from clipdistill.recipe import Recipe
-from clipdistill.runs.evaluation import evaluate_models, run_examples, say_unread
+from clipdistill.runs.evaluation import evaluate_models, run_examples, say_unread, teachers_among
 from clipdistill.runs.evaluation_regions import EvaluationRegions
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts
@@ -62,7 +62,7 @@ class Evaluate(Stage):
         for folder in self._epochs():
             role = f"epoch {folder.name}"
             model = {role: (f"{self.recipe.student.label}, {role}", open_trained(folder, device))}
-            measured = evaluate_models(self.evaluations, model, device, workers, regions)
+            measured = evaluate_models(self.evaluations, model, device, workers, regions, teachers_among(models))
             found.setdefault("epochs", {})[folder.name] = measured["models"][role]
         write_json(self.run_folder.evaluation, {**found, "asked": self._asked()})
         examples = run_examples(self.evaluations, models, device, workers)

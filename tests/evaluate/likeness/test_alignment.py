@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from clipdistill.analysis.alignment import alignment, uniformity
+from clipdistill.evaluate.likeness.alignment import alignment, uniformity
 
 
 def at(*degrees: float, length: float = 1.0) -> torch.Tensor:

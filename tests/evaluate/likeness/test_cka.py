@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clipdistill.analysis.cka import CKA, LinearCKA, centred_gram, cka_of_all, pseudo_values
+from clipdistill.evaluate.likeness.cka import CKA, LinearCKA, centred_gram, cka_of_all, pseudo_values
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

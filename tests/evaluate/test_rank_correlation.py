@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from clipdistill.analysis.rank_correlation import against_baselines, rank_correlation, ranks, spearman
 from clipdistill.errors import UserError
+from clipdistill.evaluate.rank_correlation import against_baselines, rank_correlation, ranks, spearman
 
 
 def test_ranks_share_their_places() -> None:

@@ -70,7 +70,7 @@ def rank_correlation(
     rho = _pearson(first, second)
     p = None if rho is None else _p_value(first, second, rho, draws, seed)
     drawn = _bootstrap([np.asarray(forecast, np.float64)], seeds, draws, seed)[0] if len(seeds) > 3 else np.array([])
-    return RankCorrelation(rho, _interval(drawn), p, len(seeds))
+    return RankCorrelation(rho, interval_of(drawn), p, len(seeds))
 
 
 def against_baselines(
@@ -135,7 +135,7 @@ def _beside(
             won += int(ordered == np.sign(means[a] - means[b]))
     return {
         "difference": None if first is None or second is None else first - second,
-        "interval": None if mine is None or other is None else _interval(mine - other),
+        "interval": None if mine is None or other is None else interval_of(mine - other),
         "disputed": disputed,
         "won": won,
     }
@@ -154,7 +154,8 @@ def _bootstrap(forecasts: list[np.ndarray], seeds: list[np.ndarray], draws: int,
     return list(found)
 
 
-def _interval(drawn: np.ndarray) -> tuple[float, float] | None:
+def interval_of(drawn: np.ndarray) -> tuple[float, float] | None:
+    """95 % of the draws that gave a number; None where none did."""
     kept = drawn[np.isfinite(drawn)]
     if len(kept) == 0:
         return None

@@ -1,0 +1,1 @@
+"""How alike two models see pictures: linear CKA without bias, alignment, uniformity."""
