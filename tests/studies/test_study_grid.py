@@ -90,7 +90,7 @@ def test_levels_that_are_not_there(only: str, wanted: str) -> None:
         ({"axes": {}}, "axes"),
         ({"axis": AXES}, "unknown key `axis`. Did you mean 'axes'"),
         ({"without": [{"loss": "x"}]}, "`without.0`: axis loss has no level 'x'"),
-        ({"figures": {"teacher": "teachr"}}, "`figures.teacher`: no axis 'teachr'; there are teacher, loss. Did you"),
+        ({"figures": {"teacher": "teachr"}}, "`figures.teacher`: no axis 'teachr'; there are loss, teacher. Did you"),
         ({"figures": {"multimodal": ["vqa"]}}, "`figures.multimodal`: no measure 'vqa'; the file has no `measures`"),
         ({"figures": {"multimodel": []}}, "unknown key `figures.multimodel`. Did you mean"),
     ],
