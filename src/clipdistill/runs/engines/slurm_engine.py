@@ -43,8 +43,8 @@ POLL_SECONDS = 5.0
 class SlurmEngine:
     """Of `make_engine`.
 
-    library: the module submitit. resources: as they were asked for. options: of the array; `cluster: local` tries it without Slurm, a process a run, all
-    at once. wait: stay until all have ended.
+    library: the module submitit. resources: as they were asked for. options: of the array; `cluster: local` tries it
+    without Slurm, a process a run, all at once. wait: stay until all have ended.
     """
 
     library: Any
