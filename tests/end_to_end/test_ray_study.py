@@ -89,7 +89,7 @@ def test_two_workers_share_a_store_and_one_that_is_killed_loses_only_what_was_no
         run = out / f"cell={name}" / "seed-0"
         assert steps(run) == [1, 2, 3, 4, 5, 6] and (run / "evaluation.json").is_file()
     assert logs["a"].read_text().count("study: cell=a, seed 0: on ") == 2
-    found = json.loads((out / "grid.json").read_text())
+    found = json.loads((out / "grid.json").read_text())["cells"]
     assert [bool(each["seeds"]) for each in found] == [True, True, False] and "broken" in found[2]["failed"]
 
     # The same command without an engine finds them done: an engine leaves what a process alone leaves.
@@ -107,7 +107,8 @@ def test_a_signal_leaves_a_checkpoint_of_the_step_that_it_came_in(grid: Path, tm
     ) as process:  # fmt: skip
         try:
             pid_in(place / "halted")
-            process.terminate()  # SIGINT is ignored by what a shell starts in the background, and SIGTERM means the same
+            # SIGTERM, which means the same: what a shell starts in the background ignores SIGINT.
+            process.terminate()
             assert process.stderr is not None
             for line in process.stderr:
                 if "each writes a checkpoint first" in line:

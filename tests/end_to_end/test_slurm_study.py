@@ -62,7 +62,7 @@ def test_runs_are_given_away_asked_after_and_waited_for(
     assert said.code == 2 and "1 running" in said.out and "are with Slurm" not in said.out, said.err[-2000:]
     assert "study: failed: cell=b, seed 0: " in said.err and "other" in said.err
     assert json.loads((out / "slurm" / "submitted.json").read_text()) == {"cell=a/seed-0": submitted["cell=a/seed-0"]}
-    assert [bool(each["failed"]) for each in json.loads((out / "grid.json").read_text())] == [False, True]
+    assert [bool(each["failed"]) for each in json.loads((out / "grid.json").read_text())["cells"]] == [False, True]
 
     weights = "open_clip_model.safetensors"
     (tmp_path / "other" / weights).write_bytes((teacher / weights).read_bytes())
@@ -70,7 +70,7 @@ def test_runs_are_given_away_asked_after_and_waited_for(
     said = command(*arguments, "--wait")
     assert said.code == 0 and "1 runs are with Slurm" in said.out, said.err[-2000:]
     assert list(steps_in(tmp_path / "a").values()) == [6]
-    assert all(each["seeds"] for each in json.loads((out / "grid.json").read_text()))
+    assert all(each["seeds"] for each in json.loads((out / "grid.json").read_text())["cells"])
     assert json.loads((out / "slurm" / "submitted.json").read_text()) == {}
     assert "are with Slurm" not in command(*arguments).out
 

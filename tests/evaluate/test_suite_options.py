@@ -110,9 +110,8 @@ def test_options_that_would_be_ignored_are_refused(model: nn.Module, world: Path
 
 @pytest.mark.parametrize("suite", [name for name in SUITES if name != "compositional"])
 def test_a_suite_says_which_kinds_of_models_it_takes(suite: str) -> None:
-    with pytest.raises(
-        UserError, match=f"{suite} takes a model of kind dual_encoder( or fusion)?, .* put through compositional"
-    ):
+    kinds = "vlm" if suite == "vlm" else "dual_encoder( or fusion)?"
+    with pytest.raises(UserError, match=f"{suite} takes a model of kind {kinds}, .* put through compositional"):
         evaluate_suite(tiny_diffusion(), suite, "gone")  # type: ignore[arg-type]
 
 
