@@ -10,10 +10,10 @@ from PIL import Image
 
 from clipdistill.export.transformers_folder import image_processor_config
 from clipdistill.files import write_json
+from clipdistill.models.quiet import quiet
 from clipdistill.models.vlm import VLM
 from clipdistill.models.vlm.conversation import CHAT_TEMPLATE
 from clipdistill.models.vlm.language import IMAGE
-from clipdistill.models.vlm.quiet import quiet
 from clipdistill.models.vlm_names import ABOUT
 
 

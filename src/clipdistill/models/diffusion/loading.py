@@ -11,8 +11,8 @@ import torch
 from clipdistill.errors import UserError, nearest
 from clipdistill.models.diffusion.creating import NAMED
 from clipdistill.models.diffusion.model import DiffusionTeacher
-from clipdistill.models.diffusion.saving import no_bars
 from clipdistill.models.named import WEIGHTS_FOLDER
+from clipdistill.models.quiet import quiet
 
 PARTS = ("unet", "text_encoder", "tokenizer", "scheduler")
 
@@ -62,7 +62,7 @@ def load_diffusion(
     if missing:
         raise UserError(f"{folder}: has no {missing[0]}/; give a folder in diffusers' pipeline layout")
     label = str(name) if not Path(str(name)).is_dir() else Path(str(name)).resolve().name
-    with no_bars():
+    with quiet():
         parts = {part: _part(part, folder / part, dtype) for part in (*PARTS[:3], "vae") if (folder / part).is_dir()}
     model = DiffusionTeacher(
         parts["unet"], parts["text_encoder"], parts["tokenizer"], _scheduler(folder / "scheduler"), parts.get("vae"),

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipdistill.errors import UserError
 from clipdistill.files import write_json
+from clipdistill.models.quiet import quiet
 
 if TYPE_CHECKING:
     from clipdistill.models.diffusion.model import DiffusionTeacher
-
-
-@contextmanager
-def no_bars() -> Iterator[None]:
-    """Keep transformers' progress bars off the terminal, which is ours: files of this size take no time."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def save_diffusion(model: DiffusionTeacher, folder: str | Path) -> Path:
@@ -41,7 +26,7 @@ def save_diffusion(model: DiffusionTeacher, folder: str | Path) -> Path:
 
     folder = Path(folder)
     try:
-        with no_bars():
+        with quiet():
             model.unet.save_pretrained(folder / "unet")
             model.text_encoder.save_pretrained(folder / "text_encoder")
             model.tokenizer.inner.save_pretrained(folder / "tokenizer")

@@ -92,7 +92,7 @@ def petri_words() -> Any:
 def _opened(name: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from clipdistill.models.vlm.quiet import quiet
+    from clipdistill.models.quiet import quiet
 
     advice = f"`hf download {name}` fetches one of the hub, or give a folder"
     if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():

@@ -11,9 +11,9 @@ import torch
 from clipdistill.errors import UserError
 from clipdistill.models.loading import create_model, load_model
 from clipdistill.models.named import WEIGHTS_FOLDER, list_models
+from clipdistill.models.quiet import quiet
 from clipdistill.models.vlm.creating import create_vlm
 from clipdistill.models.vlm.model import VLM
-from clipdistill.models.vlm.quiet import quiet
 from clipdistill.models.vlm_names import ABOUT, BLIND, RANDOM, VLMName, is_put_together, vlm_folder
 
 
