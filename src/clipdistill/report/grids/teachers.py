@@ -57,7 +57,8 @@ class Answer:
         if not self.teachers:
             return "no teacher was measured by it; `compare: [teacher]` measures them."
         if len(self.teachers) < LEAST:
-            return f"{len(self.teachers)} teachers were measured by it; a rank correlation takes {LEAST}."
+            count = "1 teacher was" if len(self.teachers) == 1 else f"{len(self.teachers)} teachers were"
+            return f"{count} measured by it; a rank correlation takes {LEAST}."
         if self.found is None or not self.found.blocks:
             return f"no student was trained from {LEAST} of the {len(self.teachers)} teachers yet."
         return "all students, or all teachers, have the same score."
