@@ -42,6 +42,15 @@ def test_a_change_of_precision_is_not_answered_from_the_past() -> None:
     assert tower.rows == 2 and not torch.equal(tower_double.float(), tokens.float() @ tower.weight.float() / 2)
 
 
+def test_mixed_precision_is_asked_for_itself() -> None:
+    tower = Counting()
+    memo = TextMemo(lambda tokens: torch.nn.functional.linear(tower(tokens), tower.weight))
+    tokens = torch.tensor([[1, 2, 0, 0, 0]])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert memo(tokens, torch.float32).dtype == torch.bfloat16
+    assert memo(tokens, torch.float32).dtype == torch.float32 and tower.rows == 2
+
+
 def test_what_was_first_asked_in_inference_mode_can_enter_a_loss() -> None:
     memo = TextMemo(Counting())
     tokens = torch.tensor([[1, 2, 0, 0, 0]])

@@ -28,13 +28,14 @@ class TextMemo:
 
     def __init__(self, encode: Callable[[torch.Tensor], torch.Tensor], together: int = 1) -> None:
         self._encode, self._together, self._bytes = encode, together, 0
-        self._rows: dict[tuple[bytes, torch.dtype], torch.Tensor] = {}
+        self._rows: dict[tuple[bytes, torch.dtype, torch.dtype | None], torch.Tensor] = {}
 
     def __call__(self, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """Return features [B, ...] without graph; `dtype` is the tower's precision."""
         if tokens.device.type != "cpu" or len(tokens) == 0:
             return self._encode(tokens)
-        keys = [(row.numpy().tobytes(), dtype) for row in tokens]
+        mixed = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+        keys = [(row.numpy().tobytes(), dtype, mixed) for row in tokens]
         found = {key: self._rows[key] for key in keys if key in self._rows}
         new = {key: place for place, key in enumerate(keys) if key not in found}
         for start in range(0, len(new), self._together):

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -65,7 +65,10 @@ class SlurmEngine:
         given.account()
         new = [job for job in jobs if job.folder not in given.numbers and job.folder not in given.outcome.failed]
         if new:
-            given.add(self._submit(new, out))
+            for sent in self._submit(
+                new, out
+            ):  # noted array by array: one that is refused leaves those before it known
+                given.add(sent)
             numbers = [given.numbers[job.folder] for job in new]
             said = f"job {numbers[0]}" if len(new) == 1 else f"jobs {numbers[0]} to {numbers[-1]}"
             print(f"study: {len(new)} runs are with Slurm, {said}; what each says is in {out / LOGS}", flush=True)
@@ -76,13 +79,12 @@ class SlurmEngine:
             print(f"study: {counts}; the same command shows what is done by then, and with --wait waits for it")
         return given.outcome
 
-    def _submit(self, jobs: Sequence[Job], out: Path) -> dict[Path, str]:
-        """An array for each kind of run, by what it asks for; folder -> job's id.
+    def _submit(self, jobs: Sequence[Job], out: Path) -> Iterator[dict[Path, str]]:
+        """An array for each kind of run, by what it asks for: of each folder -> job's id.
 
         Raises:
             UserError: options that submitit doesn't know, or that Slurm refuses.
         """
-        found: dict[Path, str] = {}
         asked = [(job.resources.changed(self.resources), job) for job in jobs]
         for resources, group in groupby(sorted(asked, key=lambda pair: str(pair[0])), key=lambda pair: pair[0]):
             members = [job for _, job in group]
@@ -94,9 +96,8 @@ class SlurmEngine:
                 raise UserError(f"study: --slurm: {str(error).splitlines()[0]}") from error
             except (subprocess.CalledProcessError, RuntimeError, OSError) as error:
                 said = " ".join(str(error).split())
-                raise UserError(f"study: --engine slurm: nothing was submitted: {said}") from error
-            found.update({job.folder: one.job_id for job, one in zip(members, sent, strict=True)})
-        return found
+                raise UserError(f"study: --engine slurm: {len(members)} runs weren't taken: {said}") from error
+            yield {job.folder: one.job_id for job, one in zip(members, sent, strict=True)}
 
     def _check(self) -> None:
         if self.cluster not in ("slurm", "local"):
