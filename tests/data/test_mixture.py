@@ -142,3 +142,19 @@ def test_without_leaves_the_others_as_they_were(tmp_path) -> None:
     ]
     assert less.counts() == {"a": 4, "b": 2} and less.fingerprint() != whole.fingerprint()
     assert [list(part) for part, _ in less.layout()] == [[0, 1, 2, 3], [4, 5]]
+
+
+def test_a_repeated_source_comes_so_often_in_an_epoch(tmp_path) -> None:
+    parts = [(csv(tmp_path, "few", 4), None), (csv(tmp_path, "many", 30), None)]
+    once, often = Mixture(parts, seed=0), Mixture(parts, seed=0, repeat=(5, 1))
+    assert (once.visits, often.visits, len(often)) == (34, 50, 34)
+    assert often.ids == once.ids and often.fingerprint() == once.fingerprint()
+    for shuffle in (True, False):
+        order = epoch_order(often, 0, 0, shuffle)
+        assert np.bincount(order).tolist() == [5] * 4 + [1] * 30
+        assert np.bincount(epoch_order(once, 0, 0, shuffle)).tolist() == [1] * 34
+    halves = np.split(epoch_order(often, 0, 3), 2)
+    assert [int((half < 4).sum()) for half in halves] == [10, 10]  # dealt evenly
+    assert not np.array_equal(epoch_order(often, 0, 0), epoch_order(often, 0, 1))
+    less = often.without({often.ids[0]})
+    assert less.visits == 45 and np.bincount(epoch_order(less, 0, 0)).tolist() == [5] * 3 + [1] * 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from question_files import annotation, pair, question, vcr_item, write_snli_ve, 
 from torch.nn.functional import normalize
 
 from clipdistill.data import ImageView, Mixture, evaluation_batches, open_source
+from clipdistill.data.joined_text import READ_AS, TeacherText
 from clipdistill.data.keywords import words_of
 from clipdistill.data.question_texts import PARTS, question_texts
 from clipdistill.errors import UserError
@@ -20,7 +22,7 @@ from clipdistill.models.token_embeddings import token_embeddings
 from clipdistill.stores import question_cache
 from clipdistill.stores.question_cache import cache_questions
 from clipdistill.stores.question_targets import QuestionSettings, QuestionTargets
-from clipdistill.stores.word_choice import joined, pooled_words
+from clipdistill.stores.word_choice import pooled_words
 
 VCR = QuestionSettings(("answers", "rationales"))
 
@@ -46,22 +48,23 @@ def close(found: np.ndarray, wanted: torch.Tensor) -> None:
     np.testing.assert_allclose(found, wanted.numpy(), rtol=2e-3, atol=2e-3 * wanted.abs().max().item())
 
 
+@pytest.mark.parametrize("text", READ_AS)
 @torch.no_grad()
-def test_pictures_texts_and_words_are_the_teachers(clip: Any, tmp_path: Path) -> None:
-    data = vcr(tmp_path)
-    store = written(clip, data, tmp_path)
+def test_pictures_texts_and_words_are_the_teachers(text: TeacherText, clip: Any, tmp_path: Path) -> None:
+    data, read = vcr(tmp_path), READ_AS[text]
+    store = written(clip, data, tmp_path, dataclasses.replace(VCR, text=text))
     (batch,) = evaluation_batches(data, ImageView.from_preprocess(clip.preprocess), 3)
     close(store.image([0, 1, 2]), clip.encode_image(batch["image/model"]))
     for reads in ("answers", "rationales"):
         parts = question_texts(data[1], reads)  # type: ignore[arg-type]
-        names = [joined(one).text for one in parts]
+        names = [read(one).text for one in parts]
         ends, tokens, mask = token_embeddings(clip, clip.tokenizer(names))
         close(store.texts(1, reads), ends)
         words, places, there = store.words(1, reads, 3)
         assert there.all(axis=1).tolist().count(True) >= 3
         assert (np.diff(places[..., 3], axis=1) <= 1e-6).all()  # best first; what isn't there is 0
         for option, one in enumerate(parts):
-            listed = words_of(joined(one).plain)
+            listed = words_of(read(one).plain)
             pooled = pooled_words(listed, tokens[option], mask[option], clip.token_offsets([names[option]])[0])
             for number, (part, start, end, _) in enumerate(places[option][there[option]]):
                 text = one[PARTS[int(part)]].text[int(start) : int(end)]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, tensor
 
+from clipdistill.data.joined_text import joined
 from clipdistill.data.keywords import importance, words_of
 from clipdistill.data.question_texts import Parts
 from clipdistill.data.tagged_text import Tag, TaggedText
@@ -13,21 +14,12 @@ from clipdistill.data.taught_fields import own_tokens
 from clipdistill.models import create_model
 from clipdistill.models.fusion import create_fusion
 from clipdistill.models.token_embeddings import token_embeddings
-from clipdistill.stores.word_choice import choose_words, joined, pooled_words
+from clipdistill.stores.word_choice import choose_words, pooled_words
 
 PARTS: Parts = {
     "question": TaggedText("Why is Casey's well-known dog sad?", (Tag(7, 12, 0),)),
     "answer": TaggedText("It isn't 🙂 yellow-red.", ()),
 }
-
-
-def test_parts_stand_one_behind_the_other_and_words_know_their_own() -> None:
-    text = joined(PARTS)
-    assert text.text == "Why is Casey's well-known dog sad? It isn't 🙂 yellow-red."
-    assert text.plain == text.text.replace("Casey", "casey")
-    for word in words_of(text.plain):
-        part, start, end = text.place(word)
-        assert PARTS[("question", "answer")[part]].text[start:end].lower() == word.text.lower()
 
 
 def test_words_are_the_means_of_their_tokens() -> None:

@@ -54,9 +54,9 @@ class Loader:
         self.global_batch = batch_size * world_size
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}; it should be at least 1")
-        if len(mixture) < self.global_batch:
+        if mixture.visits < self.global_batch:
             raise UserError(
-                f"batch_size {self.global_batch:,} (all ranks) is more than the {len(mixture):,} samples there are;"
+                f"batch_size {self.global_batch:,} (all ranks) is more than the {mixture.visits:,} samples of an epoch;"
                 " lower batch_size or take more data"
             )
         for each in fields.values():
@@ -74,7 +74,7 @@ class Loader:
     @property
     def steps_per_epoch(self) -> int:
         """Whole global batches in an epoch."""
-        return len(self.mixture) // self.global_batch
+        return self.mixture.visits // self.global_batch
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the positions that `epoch` visits, int64 [steps_per_epoch * global batch]."""

@@ -24,12 +24,14 @@ class Mixture:
 
     parts: (source, how many to draw, without replacement; None = all of it). seed: decides which are drawn; each
     source's draw depends only on the seed and the source's name, so adding a source leaves the others' draws alone.
+    repeat: how often an epoch visits each sample of each part; none = once. Ids, length and fingerprint know nothing
+    of it: what is stored of the samples is the same.
 
     Raises:
         UserError: no parts, two sources of one name, or more asked of a source than it has.
     """
 
-    def __init__(self, parts: Sequence[tuple[Source, int | None]], seed: int = 0) -> None:
+    def __init__(self, parts: Sequence[tuple[Source, int | None]], seed: int = 0, repeat: Sequence[int] = ()) -> None:
         if not parts:
             raise UserError("the data mixture is empty; name at least one source")
         twice = [name for name, times in Counter(source.name for source, _ in parts).items() if times > 1]
@@ -37,6 +39,7 @@ class Mixture:
             raise UserError(f"two data sources are called '{twice[0]}'; give each its own 'name'")
         self.sources = [source for source, _ in parts]
         self.seed = seed
+        self.repeat = tuple(repeat) or (1,) * len(parts)
         rows = [_drawn(source, count, seed) for source, count in parts]
         self._part = np.repeat(np.arange(len(parts), dtype=np.int32), [len(drawn) for drawn in rows])
         self._row = np.concatenate(rows)
@@ -93,6 +96,11 @@ class Mixture:
     def skipped(self) -> list[tuple[str, str]]:
         """What the sources left out when they were opened: (id, reason)."""
         return [(f"{s.name}/{one}", why) for s in self.sources for one, why in getattr(s, "skipped", ())]
+
+    @property
+    def visits(self) -> int:
+        """Samples that an epoch visits, each as often as its part is repeated."""
+        return int((np.diff(self._starts) * np.array(self.repeat)).sum())
 
     def layout(self) -> list[tuple[range, list[np.ndarray] | None]]:
         """For each source: its positions here and, if it has shards, those positions shard by shard."""

@@ -12,19 +12,21 @@ SHARDS_TOGETHER = 8
 
 
 def epoch_order(mixture: Mixture, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
-    """Return every position of `mixture` once, int64 [len(mixture)].
+    """Return every position of `mixture`, each as often as its source is repeated, int64 [mixture.visits].
 
     Sources without shards are shuffled fully. Of a source with shards, the shards are shuffled, then the rows within
     each run of `SHARDS_TOGETHER` shards. Several sources are dealt evenly over the epoch, so that a batch holds about
     the mixture's shares of each.
+    A repeated one counts as so many sources.
     """
+    layout = [each for each, times in zip(mixture.layout(), mixture.repeat, strict=True) for _ in range(times)]
     if not shuffle:
-        return np.arange(len(mixture))
+        return np.concatenate([np.arange(positions.start, positions.stop) for positions, _ in layout])
     generator = np.random.Generator(np.random.PCG64(integer(2**63, seed, "order", epoch)))
-    layout = mixture.layout()
-    if all(shards is None for _, shards in layout):
+    if mixture.visits == len(mixture) and all(shards is None for _, shards in layout):
         return generator.permutation(len(mixture))
-    orders, places = [], []
+    dealt: list[np.ndarray] = []
+    places: list[np.ndarray] = []
     for positions, shards in layout:
         count = len(positions)
         if shards is None:
@@ -35,6 +37,6 @@ def epoch_order(mixture: Mixture, seed: int, epoch: int, shuffle: bool = True) -
             order = np.concatenate(
                 [generator.permutation(np.concatenate([shards[shard] for shard in window])) for window in windows]
             )
-        orders.append(order)
+        dealt.append(order)
         places.append((np.arange(count) + generator.random(count)) / count)
-    return np.concatenate(orders)[np.argsort(np.concatenate(places), kind="stable")]
+    return np.concatenate(dealt)[np.argsort(np.concatenate(places), kind="stable")]

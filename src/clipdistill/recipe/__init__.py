@@ -42,6 +42,7 @@ class SourceSpec(Options):
         ge=1,
         description="of questions: train on so many, as many of each class, by seed; unlabelled: on the rest",
     )
+    repeat: int = Field(1, ge=1, description="how often each sample comes in an epoch")
 
     @model_validator(mode="after")
     def _one_draw(self) -> SourceSpec:

@@ -175,7 +175,7 @@ def open_mixture(recipe: Recipe) -> Data:
             )
         parts.append((source, spec.count))
         wholes.append((whole, spec.count))
-    mixture = Mixture(parts, seed=seed)
+    mixture = Mixture(parts, seed=seed, repeat=[spec.repeat for spec in recipe.data.train])
     if not draws:
         return Data(mixture, mixture)
     everything = Mixture(wholes, seed=seed)

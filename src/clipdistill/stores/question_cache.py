@@ -14,15 +14,16 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clipdistill.data import ImageView, Mixture, evaluation_batches
+from clipdistill.data.joined_text import READ_AS, Joined
 from clipdistill.data.keywords import words_of
-from clipdistill.data.question_texts import OPTIONS, Parts, fields_read, question_texts
+from clipdistill.data.question_texts import OPTIONS, fields_read, question_texts
 from clipdistill.errors import UserError
 from clipdistill.models.text_memo import TokenMemo
 from clipdistill.stores.encoder import evaluating
 from clipdistill.stores.facts import VERSION
 from clipdistill.stores.question_targets import QuestionSettings, QuestionTargets, question_arrays
 from clipdistill.stores.store import opened_or_written
-from clipdistill.stores.word_choice import choose_words, joined, pooled_words
+from clipdistill.stores.word_choice import choose_words, pooled_words
 from clipdistill.stores.writer import ShardWriter
 
 BLOCK = 256
@@ -143,7 +144,7 @@ class _Reader:
         found: dict[str, np.ndarray] = {"image": images.numpy()}
         counts: dict[str, list[int]] = {}
         for reads in self.settings.reads:
-            texts = [self._parts(row, reads) for row in rows]
+            texts = [self._texts(row, reads) for row in rows]
             self._read(reads, rows, texts, images, found, counts)
         if self.settings.template:
             found["logits"] = self._answer_logits(images).numpy()
@@ -154,11 +155,8 @@ class _Reader:
         ]
         return found, counts, bad
 
-    def _parts(self, row: int, reads: Any) -> list[Parts]:
-        found = question_texts(self.mixture[row], reads)
-        if self.settings.text == "answer":
-            found = [dict([list(one.items())[-1]]) for one in found]
-        return found
+    def _texts(self, row: int, reads: Any) -> list[Joined]:
+        return [READ_AS[self.settings.text](parts) for parts in question_texts(self.mixture[row], reads)]
 
     def _see(self, rows: range) -> None:
         new = [row for row in rows if self.mixture.picture_ids[row] not in self._images]
@@ -177,11 +175,11 @@ class _Reader:
                 self._images[self.mixture.picture_ids[row]] = one
 
     def _read(
-        self, reads: str, rows: range, texts: list[list[Parts]], images: Tensor, found: dict[str, np.ndarray],
+        self, reads: str, rows: range, texts: list[list[Joined]], images: Tensor, found: dict[str, np.ndarray],
         counts: dict[str, list[int]],
     ) -> None:  # fmt: skip
         """Texts and words of all options of some questions."""
-        flat = [joined(parts) for one in texts for parts in one]
+        flat = [text for one in texts for text in one]
         owner = [(place, option) for place, one in enumerate(texts) for option in range(len(one))]
         ends, words, places, number = [], [], [], []
         for start in range(0, len(flat), self.batch_size):
@@ -194,7 +192,9 @@ class _Reader:
             for offset, one in enumerate(part):
                 listed = words_of(one.plain)
                 pooled = pooled_words(listed, features[offset].float().cpu(), mask[offset].cpu(), spans[offset])
-                there = (~pooled.isnan().any(dim=1)).tolist()
+                found_at = [one.place(word) for word in listed]
+                read = (~pooled.isnan().any(dim=1)).tolist()
+                there = [real and place is not None for real, place in zip(read, found_at, strict=True)]
                 mine, option = owner[start + offset]
                 chosen = choose_words(
                     one, listed, there, images[mine], self._alone([word.text for word in listed]),
@@ -203,7 +203,7 @@ class _Reader:
                 )  # fmt: skip
                 number.append(len(chosen.places))
                 words += [pooled[place] for place in chosen.places]
-                places += [(*one.place(listed[p]), s) for p, s in zip(chosen.places, chosen.scores, strict=True)]
+                places += [(*(found_at[p] or ()), s) for p, s in zip(chosen.places, chosen.scores, strict=True)]
         width = int(self.model.embed_dim)
         found[f"{reads}_text"] = torch.cat(ends).numpy()
         found[f"{reads}_words"] = torch.stack(words).numpy() if words else np.zeros((0, width), np.float32)

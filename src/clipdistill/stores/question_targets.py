@@ -9,17 +9,16 @@ prompts, where a vocabulary was given. Embeddings are as long as the teacher mak
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from clipdistill.data.joined_text import TeacherText
 from clipdistill.data.question_texts import OPTIONS
 from clipdistill.errors import UserError
 from clipdistill.stores.arrays import ArraySpec
 from clipdistill.stores.store import Store
 from clipdistill.stores.word_choice import Selection
-
-TeacherText = Literal["pair", "answer"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,8 @@ class QuestionSettings:
 
     Attributes:
         reads: the texts. words: chosen of each, at most. selection, seed: how.
-        text: what the teacher reads of an option: question and answer (and reason), or the last of them alone.
+        text: what the teacher reads of an option: question and answer (and reason), the last of them alone, or
+            what they say together, as a statement.
         template: of the answers as prompts, holding {answer}; empty = none are encoded.
     """
 

@@ -14,44 +14,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clipdistill.data.draws import integer
+from clipdistill.data.joined_text import Joined
 from clipdistill.data.keywords import Word, importance
-from clipdistill.data.question_texts import PARTS, Parts
 from clipdistill.objectives.targeted import top_words, word_scores
 
 Selection = Literal["scores", "random"]
-
-
-@dataclass(frozen=True)
-class Joined:
-    """The parts of a text as a teacher reads them, one behind the other with a space between.
-
-    text: as it is encoded. plain: the same with names that stand for objects in lower case, so that they count as
-    ordinary nouns and don't win by being names. starts: part -> where it begins.
-    """
-
-    text: str
-    plain: str
-    starts: dict[str, int]
-
-    def place(self, word: Word) -> tuple[int, int, int]:
-        """(number of the part in PARTS, start, end) of a word, its characters counted within the part."""
-        part = max((start, name) for name, start in self.starts.items() if start <= word.start)[1]
-        return PARTS.index(part), word.start - self.starts[part], word.end - self.starts[part]
-
-
-def joined(parts: Parts) -> Joined:
-    """Put the parts of a text together."""
-    text, plain = "", ""
-    starts: dict[str, int] = {}
-    for name, part in parts.items():
-        lead = " " if text else ""
-        starts[name] = len(text) + len(lead)
-        text += lead + part.text
-        lowered = part.text
-        for tag in part.tags:
-            lowered = lowered[: tag.start] + lowered[tag.start : tag.end].lower() + lowered[tag.end :]
-        plain += lead + lowered
-    return Joined(text, plain, starts)
 
 
 def pooled_words(words: Sequence[Word], tokens: Tensor, mask: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
@@ -94,7 +61,7 @@ def choose_words(
     """Choose `count` words of a text.
 
     Args:
-        words: `words_of(text.plain)`. there: which of them the teacher has tokens of.
+        words: `words_of(text.plain)`. there: which of them the teacher has tokens of, and stand in a part.
         image: its embedding of the picture, [D]. alone: its embedding of each word for itself, [W, D].
         selection: by `scores`, or `random`, the control, by hash of `seed` and `key`.
 

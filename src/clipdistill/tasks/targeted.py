@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field
 from clipdistill.data.fusion_fields import FusionTexts
+from clipdistill.data.joined_text import TeacherText
 from clipdistill.data.question_texts import Reads
 from clipdistill.data.taught_fields import TaughtPicture, TaughtTexts
 from clipdistill.errors import UserError
@@ -55,8 +56,9 @@ class Distillation(BaseModel):
     """m: words selected of each text."""
     selection: Literal["scores", "random"] = "scores"
     """`random`: the control."""
-    text: Literal["pair", "answer"] = "pair"
-    """What CLIP reads of an option: question and answer (and reason), or the last of them alone."""
+    text: TeacherText = "pair"
+    """What CLIP reads of an option: question and answer (and reason), the last of them alone, or (ours) what they say
+    together, as a statement."""
     template: str = "a picture of {answer}"
     """VQA: the answers as prompts, for the teacher's confidence and choices."""
     confidence: Confidence | None = None

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from clipdistill.data.joined_text import READ_AS, TeacherText
+from clipdistill.data.question_texts import question_texts
+from clipdistill.data.sample import Sample
 from clipdistill.errors import UserError
 from clipdistill.evaluate.embed import embed_texts
 from clipdistill.evaluate.entailment import classes_of_similarities
@@ -21,6 +24,8 @@ from clipdistill.evaluate.suites.questions import Answered
 
 CHUNK = 1024
 """Questions whose texts are embedded together: memory, never the result."""
+MATCHES: dict[str, TeacherText] = {"ia": "answer", "iqa": "pair", "statement": "statement"}
+"""Option `match` of the suite `vcr` -> how its texts are read."""
 SCALE = 100.0
 """What cosines are multiplied by for probabilities, where a model says nothing: CLIP's."""
 
@@ -69,7 +74,7 @@ def match_vcr(job: Job, source: Any, match: str, squash: bool) -> Answered:
 
     Args:
         match: "ia": the option alone is the text, for rationales too. "iqa": the question stands before it, and before
-            a rationale the question and the answer.
+            a rationale the question and the answer. "statement": what they say together, by `joined_text.statement`.
 
     Returns:
         `answers` [n, 4] and `rationales` [n, 4, 4], given each answer.
@@ -79,7 +84,7 @@ def match_vcr(job: Job, source: Any, match: str, squash: bool) -> Answered:
     answers, rationales = [np.zeros((0, 4), np.float32)], [np.zeros((0, 4, 4), np.float32)]
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK]
-        texts = [text for row in part for text in _vcr_texts(source[row].fields, match)]
+        texts = [text for row in part for text in _vcr_texts(source[row], match)]
         vectors = normalize(embed_texts(job.model, texts, device=job.device), dim=1).unflatten(0, (len(part), -1))
         cosines = torch.einsum("nd,ntd->nt", pictures.features[pictures.place[part]], vectors)
         answers.append((scale * cosines[:, :4]).softmax(-1).numpy())
@@ -92,12 +97,11 @@ def match_vcr(job: Job, source: Any, match: str, squash: bool) -> Answered:
     )
 
 
-def _vcr_texts(fields: Any, match: str) -> list[str]:
-    question, choices, rationales = fields["question"], fields["choices"], fields["rationales"]
-    if match == "ia":
-        return [*choices, *rationales]
-    asked = [f"{question} {choice}" for choice in choices]
-    return [*asked, *(f"{one} {rationale}" for one in asked for rationale in rationales)]
+def _vcr_texts(sample: Sample, match: str) -> list[str]:
+    """Of the four answers; then of the four reasons, or where they are read with an answer, of each answer's four."""
+    read = READ_AS[MATCHES[match]]
+    reasons = question_texts(sample, "rationales_of_each")
+    return [read(one).text for one in question_texts(sample, "answers") + (reasons[:4] if match == "ia" else reasons)]
 
 
 def match_snli_ve(job: Job, source: Any, squash: bool, seed: int, restarts: int, fit: Any = None) -> Answered:

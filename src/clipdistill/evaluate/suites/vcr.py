@@ -34,8 +34,9 @@ class VcrOptions(SubmissionOptions):
 
     mode: Literal["q2a", "qa2r", "both"] = "both"
     """what is asked: of a student that learned to answer alone, `q2a` is measured in half the time"""
-    match: Literal["ia", "iqa"] = "ia"
-    """of a dual encoder: the text that is matched with the picture, the answer alone (`ia`) or question and answer"""
+    match: Literal["ia", "iqa", "statement"] = "ia"
+    """of a dual encoder: the text that is matched with the picture, the answer alone (`ia`), question and answer, or \
+what they say together, as a sentence (`statement`, ours)"""
     crop: Literal["centre", "resize"] = "centre"
     """of a dual encoder: `centre` is the model's own preprocessing, which may cut the sides off; `resize` shows the \
 whole picture, squeezed"""
