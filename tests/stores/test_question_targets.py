@@ -61,7 +61,7 @@ def test_pictures_texts_and_words_are_the_teachers(text: TeacherText, clip: Any,
         ends, tokens, mask = token_embeddings(clip, clip.tokenizer(names))
         close(store.texts(1, reads), ends)
         words, places, there = store.words(1, reads, 3)
-        assert there.all(axis=1).tolist().count(True) >= 3
+        assert there.all(axis=1).sum() >= (3 if text == "pair" else 2)  # a short answer has few content words
         assert (np.diff(places[..., 3], axis=1) <= 1e-6).all()  # best first; what isn't there is 0
         for option, one in enumerate(parts):
             listed = words_of(read(one).plain)
