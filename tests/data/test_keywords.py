@@ -73,4 +73,4 @@ def test_importance_turns_the_score_round_and_takes_the_best_phrase() -> None:
 
 
 def test_texts_without_keywords_have_none() -> None:
-    assert importance("") == [] and importance("is it?") == [0.0, 0.0, 0.0] and yake_scores("…") == {}
+    assert importance("") == () and importance("is it?") == (0.0, 0.0, 0.0) and yake_scores("…") == {}

@@ -10,9 +10,10 @@ import torch
 
 from clipdistill.data.fields import Draw, Field
 from clipdistill.data.fusion_fields import Coded, picture_fields
-from clipdistill.data.masked_fields import DrawnRegions, TrueTexts, chosen, dice_of
+from clipdistill.data.masked_fields import DrawnRegions, chosen, dice_of
 from clipdistill.data.question_texts import TrueText
 from clipdistill.data.sample import Sample
+from clipdistill.data.true_texts import TrueTexts
 
 
 class HiddenCells(Field):

@@ -51,7 +51,8 @@ def is_content(word: str) -> bool:
     return letters >= SHORTEST and not digits and stem not in STOP_WORDS
 
 
-def importance(text: str, longest: int = 3) -> list[float]:
+@lru_cache(4096)
+def importance(text: str, longest: int = 3) -> tuple[float, ...]:
     """1 / (1 + S) of each of `words_of`, S the least score of the word and of the n-grams that hold it; 0 = no keyword.
 
     1 / (1 + S) is bounded and keeps the order. A text of one sentence that has each word once is nearly flat: words at
@@ -63,7 +64,7 @@ def importance(text: str, longest: int = 3) -> list[float]:
         for place in gram:
             if words[place].content:
                 best[place] = min(best[place], score)
-    return [0.0 if math.isinf(one) else 1 / (1 + one) for one in best]
+    return tuple(0.0 if math.isinf(one) else 1 / (1 + one) for one in best)
 
 
 def yake_scores(text: str) -> dict[str, float]:

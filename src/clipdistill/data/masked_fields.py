@@ -14,46 +14,17 @@ import torch
 from clipdistill.data.draws import integer
 from clipdistill.data.exchanged_words import Classes, exchanged
 from clipdistill.data.fields import Draw
-from clipdistill.data.fusion_fields import Coded, FusionTexts
+from clipdistill.data.fusion_fields import Coded
 from clipdistill.data.fusion_regions import FusionRegions
-from clipdistill.data.question_texts import Parts, TrueText, right_option
+from clipdistill.data.question_texts import TrueText
 from clipdistill.data.sample import Sample
 from clipdistill.data.tagged_text import TaggedText
+from clipdistill.data.true_texts import TrueTexts
 from clipdistill.errors import UserError
 
 SHARE = 0.15
 """Of words, and of regions, that are masked; at least one of each sample's."""
 LOOKED_AT = 100
-
-
-class TrueTexts(FusionTexts):
-    """The right one of the texts, `NAME/...` of [B, L]: the question with its answer, or with answer and rationale.
-
-    Of captions the one that is drawn.
-    """
-
-    def __init__(self, model: Any, reads: TrueText, name: str, max_tokens: int | None = None) -> None:
-        super().__init__(model, reads, name, max_tokens)
-        self.options = 0
-        if self.layout is None:
-            raise UserError(f"`student.model`: '{model.name}' has no words that could be masked; name a fusion model")
-
-    def texts(self, sample: Sample) -> list[Parts]:
-        """One, of captions all; UserError where the right one isn't known."""
-        found = super().texts(sample)
-        return found if self.reads == "caption" else [found[right_option(sample, self.reads)]]
-
-    def drawn(self, sample: Sample, draw: Draw) -> Parts:
-        """The one that this draw shows."""
-        return self.texts(sample)[draw.caption if self.reads == "caption" else 0]
-
-    def row(self, sample: Sample, draw: Draw) -> Any:
-        """A text's tokens."""
-        return self._coded(self.drawn(sample, draw))
-
-    def collate(self, rows: Sequence[Any]) -> dict[str, torch.Tensor]:
-        """Padded to the longest."""
-        return super().collate([[coded] for coded in rows])
 
 
 class MaskedTexts(TrueTexts):

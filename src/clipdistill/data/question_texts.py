@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from clipdistill.data.draws import integer
 from clipdistill.data.question_fields import tagged
 from clipdistill.data.sample import Sample
 from clipdistill.data.tagged_text import TaggedText
@@ -67,15 +68,15 @@ def question_texts(sample: Sample, reads: Reads) -> list[Parts]:
     return [{**question, "answer": answer, "rationale": reason} for answer in given for reason in reasons]
 
 
-def right_option(sample: Sample, reads: Reads) -> int:
-    """Which of `question_texts` says what is right; 0 where there is one, or captions, which are all right.
-
-    Raises:
-        UserError: the right one isn't known.
-    """
+def label_of(sample: Sample, reads: Reads) -> int | None:
+    """Which of `question_texts` says what is right, None = it isn't known; 0 where there is one, or captions, which are
+    all right."""
     label = _LABELS.get(reads)
-    if label is None:
-        return 0
-    if sample.fields.get(label) is None:
-        raise UserError(f"'{sample.id}' has no '{label}', so its text isn't known; set `task.reads` to question")
-    return int(sample.fields[label])
+    found = 0 if label is None else sample.fields.get(label)
+    return None if found is None else int(found)
+
+
+def option_read(sample: Sample, reads: Reads) -> int:
+    """Which of `question_texts` is read where one is: the right one, or one by hash of the id where it isn't known."""
+    known = label_of(sample, reads)
+    return integer(OPTIONS[reads], 0, "option read", sample.id) if known is None else known

@@ -13,7 +13,7 @@ import torch
 
 from clipdistill.data.fields import Draw, Field
 from clipdistill.data.fusion_fields import FusionTexts
-from clipdistill.data.question_texts import PARTS, Reads, right_option
+from clipdistill.data.question_texts import PARTS, Reads, option_read
 from clipdistill.data.sample import Sample
 
 Place = tuple[str, int, int]
@@ -62,7 +62,7 @@ class TaughtTexts(Field):
     def row(self, sample: Sample, draw: Draw) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:
         """Of each option its text's target, its words' targets, which are there, and their tokens [m, L]."""
         row = int(self.rows[draw.position])
-        options = [right_option(sample, self.reads)] if self.right else None
+        options = [option_read(sample, self.reads)] if self.right else None
         text = self.store.texts(row, self.reads, options)
         words, places, there = self.store.words(row, self.reads, self.words, options)
         if not self.words:

@@ -13,7 +13,8 @@ from clipdistill.data import Mixture
 from clipdistill.data.drawn_pictures import drawn_fields
 from clipdistill.data.fields import Field
 from clipdistill.data.fusion_fields import LAYOUTS
-from clipdistill.data.masked_fields import ExchangedTexts, MaskedTexts, TrueTexts
+from clipdistill.data.masked_fields import ExchangedTexts, MaskedTexts
+from clipdistill.data.true_texts import TextKnown, TrueTexts
 from clipdistill.errors import UserError
 from clipdistill.models.fusion import fusion_inputs
 from clipdistill.models.fusion.config import HeadName
@@ -134,6 +135,8 @@ class FusionPretraining(Task):
         options = self.settings
         reads, limit = options.reads, options.max_tokens
         found: dict[str, Field] = {}
+        if TextKnown(reads).unknown_in(data):
+            found["text_known"] = TextKnown(reads)
         if "words" in self.weights:
             found["masked"] = MaskedTexts(self.student, reads, "masked", limit, options.whole_words, options.masked)
         pairs = {"matching", "exchanged"} & set(self.weights)
@@ -187,8 +190,12 @@ class FusionPretraining(Task):
         return {term: features[term] for term in self.weights}
 
     def sample_weights(self, features: Features, batch: Batch) -> dict[str, Tensor]:
-        """How many are masked: the mean is over them, not over samples. Texts that can't differ don't count."""
-        found = {}
+        """How many are masked: the mean is over them, not over samples. Texts that can't differ don't count.
+
+        Of a question whose right answer isn't known an answer is read that may be wrong: it teaches nothing but what a
+        teacher says of it.
+        """
+        found: dict[str, Tensor] = {}
         if "words" in self.weights:
             found["words"] = (batch["masked/wanted"] >= 0).sum(dim=1).float()
         for term in (term for term in ("regions", "region_classes") if term in self.weights):
@@ -197,6 +204,9 @@ class FusionPretraining(Task):
             found |= {term: batch["can_differ"].float() for term in ("matching", "alignment") if term in self.weights}
         if "exchanged" in self.weights:
             found["exchanged"] = (batch["matched/exchanged"] >= 0).sum(dim=1) * batch["can_differ"].float()
+        if "text_known" in batch:
+            known = batch["text_known"].float()
+            found = {term: known * found.get(term, 1) for term in self.weights if term not in TAUGHT}
         return found
 
     def _taught(self, batch: Batch) -> Features:
