@@ -73,3 +73,13 @@ def test_shorthand(tmp_path) -> None:
     }
     assert parse_shorthand("webdataset:/d/{00..03}.tar") == {"format": "webdataset", "path": "/d/{00..03}.tar"}
     assert parse_shorthand("karpathy:x/y.json@train+restval")["split"] == "train+restval"
+
+
+def test_a_mapping_is_a_source_as_recipes_have_it(tmp_path) -> None:
+    path = write_csv(tmp_path, 2)
+    assert parse_shorthand(f"{{path: {path}, count: 1}}") == {**guess_format(path), "count": 1}
+    said = "{format: vcr, path: nowhere, question_types: petri}"
+    assert parse_shorthand(said) == {"format": "vcr", "path": "nowhere", "question_types": "petri"}
+    for wrong in ("{path: [1]}", "{format: vcr}", "{format: vcr, path: x", "{}"):
+        with pytest.raises(UserError, match="is no source; write it as in a recipe"):
+            parse_shorthand(wrong)

@@ -26,8 +26,11 @@ def show_plan(chain: Chain, console: Console | None = None) -> None:
         return
     student, recipe = chain.main, chain.recipe
     table = Table(title=f"plan: {recipe.name}", show_header=False, title_justify="left")
-    counts = student.parts.data.mixture.counts()
-    table.add_row("data", ", ".join(f"{name}: {count:,}" for name, count in counts.items()))
+    mixture = student.parts.data.mixture
+    data = zip(mixture.counts().items(), mixture.repeat, strict=True)
+    table.add_row(
+        "data", ", ".join(f"{name}: {n:,}" + f", {often} times an epoch" * (often > 1) for (name, n), often in data)
+    )
     for drawn in student.parts.data.draws:
         table.add_row("low-shot", f"{drawn.data}: {describe(drawn)}")
     table.add_row(

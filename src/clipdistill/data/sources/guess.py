@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from clipdistill.data.sources.base import IMAGE_SUFFIXES, existing
 from clipdistill.errors import UserError
 
@@ -19,8 +21,14 @@ KNOWN = (
 def parse_shorthand(text: str) -> dict[str, Any]:
     """Read "format:path@split"; format and split may be left out. A path that exists as it stands is never cut.
 
-    "torchvision:FOLDER/NAME@split" names the folder and torchvision's class.
+    "torchvision:FOLDER/NAME@split" names the folder and torchvision's class. "{format: vcr, path: DIR, ...}" is a
+    source as recipes have it, with any option of its format.
+
+    Raises:
+        UserError: it begins with a brace and isn't such a mapping, or nothing lies at its path.
     """
+    if text.startswith("{") and not os.path.exists(text):
+        return _mapping(text)
     spec: dict[str, Any] = {}
     head, colon, rest = text.partition(":")
     if colon and (head in KNOWN or head == "arrays") and not os.path.exists(text):
@@ -33,6 +41,16 @@ def parse_shorthand(text: str) -> dict[str, Any]:
         folder, _, spec["dataset"] = text.rpartition("/")
         spec["path"] = folder or "."
     return spec if "format" in spec else {**guess_format(text), **spec}
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("path"), str):
+        raise UserError(f"'{text}' is no source; write it as in a recipe: '{{format: vcr, path: DIR, split: val}}'")
+    return found if "format" in found else {**guess_format(found["path"]), **found}
 
 
 def guess_format(path: str | Path) -> dict[str, Any]:
