@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import sys
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from clipdistill.files import atomic_path, require_space
 from clipdistill.recipe_files import differences
 
 FORMAT = 1
+_UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError, NotImplementedError, pickle.UnpicklingError)
 
 # What may change between a run and its continuation without changing what is trained.
 FREE_KEYS = ("about", "name", "paper", "evaluate", "compare", "petri", "data.workers", "data.max_bad_share")
@@ -24,7 +28,7 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int
     """Write `folder/step-XXXXXXXX.pt`, then delete all but the `keep` newest.
 
     Raises:
-        UserError: unwritable folder or full disk; older checkpoints stay as they are.
+        UserError: unwritable folder, full disk, or what was written can't be read; older checkpoints stay as they are.
     """
     path = folder / f"step-{step:08d}.pt"
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,8 +36,11 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int
     require_space(path, need, "a checkpoint")
     with atomic_path(path) as temporary:
         torch.save({"format": FORMAT, "step": step, **state}, temporary)
-    for old in list_checkpoints(folder)[:-keep]:
-        old.unlink(missing_ok=True)
+    old = list_checkpoints(folder)[:-keep]
+    if old:
+        read_checkpoint(path)  # what is deleted can't be taken again, so what takes its place is looked at
+    for one in old:
+        one.unlink(missing_ok=True)
     return path
 
 
@@ -47,8 +54,26 @@ def step_of(path: Path) -> int:
     return int(path.stem.rpartition("-")[2])
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read one, by the checksum that each of its parts carries: a flipped bit isn't trained on.
+
+    Raises:
+        UserError: it is damaged, or can't be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch writes one, with a CRC of each part, and doesn't look at it
+            broken = archive.testzip()
+        if broken is None:
+            found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            return found
+        why = f"{broken} isn't what was written"
+    except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+    raise UserError(f"{path}: damaged ({why})")
+
+
 def load_latest(folder: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read, or None when there is none.
+    """The newest checkpoint that can be read, or None when there is none. Each that can't is named on stderr.
 
     Args:
         recipe: the recipe of the run that wants to go on, as plain values.
@@ -59,15 +84,16 @@ def load_latest(folder: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | Non
     paths = list_checkpoints(folder)
     for path in reversed(paths):
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
-            continue  # damaged: an older one may be good
+            state = read_checkpoint(path)
+        except UserError as error:
+            print(f"clipdistill: {error}; the one before it is taken", file=sys.stderr)
+            continue
         if state.get("format") != FORMAT:
             raise UserError(f"{path}: written by another version of clipdistill; start again with a new --out")
         require_same_recipe(state["recipe"], recipe, path)
         return state
     if paths:
-        raise UserError(f"{folder}: none of the {len(paths)} checkpoints can be read; delete the run and start again")
+        raise UserError(f"{folder}: none of the {len(paths)} checkpoints can be read; start again with a new --out")
     return None
 
 

@@ -8,9 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from clipdistill.engine.checkpoint import list_checkpoints, step_of
+from clipdistill.engine.checkpoint import list_checkpoints, read_checkpoint, step_of
 from clipdistill.kinds import kind_of
 from clipdistill.runs.folder import RunFolder
 
@@ -38,7 +36,7 @@ def keep_epochs(folder: RunFolder, student: Any, steps_per_epoch: int, last: int
         place = folder.epochs / str(-(-at // steps_per_epoch))
         if at % steps_per_epoch and at != last or place.is_dir():
             continue
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_checkpoint(path)
         prefix = "student."
         weights = {k.removeprefix(prefix): v for k, v in state["task"].items() if k.startswith(prefix)}
         model = deepcopy(student)
