@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from clipdistill.errors import UserError
+from clipdistill.files import write_text
 
 
 class BadSamples:
@@ -33,7 +34,8 @@ class BadSamples:
         if not new:
             return
         self.found.update(new)
-        self._write(new, "a")
+        with open(self.path, "a", encoding="utf-8") as handle:
+            handle.write(_lines(new))
         if self.samples and len(self.found) > self.limit * self.samples:
             raise UserError(
                 f"{self.path}: {len(self.found)} of {self.samples} samples can't be read, more than data.max_bad_share "
@@ -43,8 +45,8 @@ class BadSamples:
     def restore(self, found: Mapping[str, str]) -> None:
         """Go back to what was known at a checkpoint; the file may hold more, met after it."""
         self.found = dict(found)
-        self._write(self.found, "w")
+        write_text(self.path, _lines(self.found))
 
-    def _write(self, found: Mapping[str, str], mode: str) -> None:
-        with open(self.path, mode, encoding="utf-8") as handle:
-            handle.writelines(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in found.items())
+
+def _lines(found: Mapping[str, str]) -> str:
+    return "".join(json.dumps({"id": one, "reason": why}, ensure_ascii=False) + "\n" for one, why in found.items())

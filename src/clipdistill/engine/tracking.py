@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from clipdistill.errors import UserError
+from clipdistill.files import write_text
 
 
 class Metrics:
@@ -28,11 +29,10 @@ class Metrics:
 
     def __init__(self, folder: Path, trackers: list[str], config: Mapping[str, Any], step: int = 0) -> None:
         self.path = folder / "metrics.jsonl"
-        kept = [line for line in read_metrics(self.path) if line["step"] <= step] if step else []
-        self.seconds_before = kept[-1]["seconds"] if kept else 0.0
+        kept = [line for line in read_metrics(self.path) if line.get("step", 0) <= step] if step else []
+        self.seconds_before = kept[-1].get("seconds", 0.0) if kept else 0.0
         self._start = time.perf_counter()
-        with open(self.path, "w", encoding="utf-8") as handle:
-            handle.writelines(json.dumps(line) + "\n" for line in kept)
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))  # whole: a kill here loses nothing
         self._trackers = [make_tracker(name, folder, config) for name in trackers]
 
     def log(self, values: Mapping[str, float | int]) -> None:
@@ -50,14 +50,17 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, without a last one that was cut off; empty when there is no file."""
-    lines = []
+    """The lines of a metrics.jsonl up to one that was cut off or isn't a mapping; empty when there is no file."""
+    lines: list[dict[str, Any]] = []
     if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                lines.append(json.loads(line))
+                found = json.loads(line)
             except json.JSONDecodeError:
                 break
+            if not isinstance(found, dict):
+                break
+            lines.append(found)
     return lines
 
 

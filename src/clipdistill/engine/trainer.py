@@ -189,6 +189,7 @@ class Trainer:
     def _restore(self) -> None:
         state = load_latest(self.checkpoints, self.recipe.model_dump(mode="json"))
         if state is None:
+            self.bad.restore({})  # what a try without a checkpoint has met will be met again
             return
         if len(state["random"]) != self.ranks.world_size:
             raise UserError(f"{self.checkpoints}: written by {len(state['random'])} processes; resume with as many")
