@@ -19,6 +19,10 @@ class UserError(Exception):
     """
 
 
+class LostWorker(UserError):
+    """A process that makes batches was killed from outside."""
+
+
 class Interrupted(Exception):
     """SIGTERM or Ctrl-C stopped a training, after a checkpoint was written."""
 

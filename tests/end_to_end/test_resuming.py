@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from conftest import Command
 
@@ -103,28 +104,38 @@ def test_the_student_of_every_epoch_is_kept_and_measured(
         assert (killed / "epochs" / one / "open_clip_model.safetensors").read_bytes() == expected
 
 
-def test_a_real_signal_to_a_real_process(recipe: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["process", "group", "worker"])
+def test_a_real_signal_to_a_real_process(how: str, recipe: Path, tmp_path: Path) -> None:
+    """A scheduler signals all processes of a run, also those that decode pictures; memory runs out in one of these."""
     out = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "clipdistill.cli", "train", str(recipe), "train.epochs=10000", "data.workers=1",
+        [sys.executable, "-m", "clipdistill.cli", "train", str(recipe), "train.epochs=10000", "data.workers=2",
          "--out", str(out)],
-        stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 120
         while not (out / "metrics.jsonl").is_file() or not (out / "metrics.jsonl").read_text():
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
+        if how == "worker":
+            psutil.Process(process.pid).children()[-1].kill()
+        else:
+            (os.killpg if how == "group" else os.kill)(process.pid, signal.SIGTERM)
         said = process.communicate(timeout=60)[1]
     finally:
-        process.kill()
-    assert process.returncode == 130 and "Traceback" not in said, said[-2000:]
+        os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
+    assert "Traceback" not in said, said[-2000:]
     last = said.strip().splitlines()[-1]
-    assert last.startswith("clipdistill: stopped after step ") and last.endswith("--resume")
-    step = int(last.split("after step ")[1].split()[0])
-    assert (out / "checkpoints" / f"step-{step:08d}.pt").is_file()
-    assert numbers(out)[-1]["step"] == step
+    (newest,) = sorted((out / "checkpoints").iterdir())[-1:]
+    if how == "worker":
+        assert process.returncode == 2 and "`data.workers`: one of 2 processes was killed" in last
+    else:
+        assert process.returncode == 130
+        assert last.startswith("clipdistill: stopped after step ") and last.endswith("--resume")
+        assert newest.name == f"step-{int(last.split('after step ')[1].split()[0]):08d}.pt"
+    assert numbers(out)[-1]["step"] <= int(newest.stem.split("-")[1])
+    assert not any(str(out) in " ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"]))
 
 
 def test_resuming_with_another_recipe_names_what_differs(command: Command, recipe: Path, tmp_path: Path) -> None:

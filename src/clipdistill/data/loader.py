@@ -9,6 +9,8 @@ plain torch DataLoader is enough and torchdata's StatefulDataLoader isn't needed
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +24,7 @@ from clipdistill.data.mixture import Mixture
 from clipdistill.data.order import epoch_order
 from clipdistill.data.sources.base import Source
 from clipdistill.data.transforms import AugmentPlan, ImageView
-from clipdistill.errors import UserError
+from clipdistill.errors import LostWorker, UserError
 
 Batch = dict[str, Any]
 
@@ -96,7 +98,7 @@ class Loader:
         if self._loader is None:
             self._loader = _torch_loader(self._make, self._jobs, self.workers, persistent=True)
         failure: UserError | None = None
-        for batch in self._loader:
+        for batch in _batches(self._loader):
             if isinstance(batch, UserError):
                 failure = batch
                 break
@@ -136,7 +138,7 @@ def evaluation_batches(
     positions = np.arange(len(data)) if rows is None else np.asarray(rows, dtype=np.int64)
     jobs = _Jobs()
     jobs.work = [(plan_view, positions[i : i + batch_size]) for i in range(0, len(positions), batch_size)]
-    for batch in _torch_loader(maker.in_order(), jobs, workers, persistent=False):
+    for batch in _batches(_torch_loader(maker.in_order(), jobs, workers, persistent=False)):
         if isinstance(batch, UserError):
             raise batch
         yield batch
@@ -170,10 +172,46 @@ def _torch_loader(dataset: Any, jobs: _Jobs, workers: int, persistent: bool) -> 
     )
 
 
+def _batches(loader: DataLoader[Any]) -> Iterator[Any]:
+    """What a loader yields; a UserError when one of its processes was killed.
+
+    torch would say that by an exception wherever the main process is, such as amid an optimizer's step. Its handler is
+    taken away, and the loss is seen where the next batch is waited for.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        batches = iter(loader)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
+        yield from batches
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        yield LostWorker(
+            f"`data.workers`: one of {loader.num_workers} processes was killed, as happens where memory is short; "
+            "go on with fewer of them"
+        )
+
+
 def _as_it_is(batch: Any) -> Any:
     return batch
 
 
 def _start_worker(_: int) -> None:
+    """Leave stopping to the main process, which a scheduler or a terminal signals too: it wants this batch for its
+    last step, and ends its workers then.
+    """
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+        threading.Thread(target=_end_for, args=(os.getppid(),), daemon=True).start()
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads don't survive the fork, and it warns of that
+
+
+def _end_for(main: int) -> None:
+    """Wait for a SIGTERM of the main process, however busy this one is; anybody else's means that process too."""
+    while signal.sigwaitinfo((signal.SIGTERM,)).si_pid != main:
+        pass
+    os._exit(143)

@@ -21,9 +21,12 @@ from clipdistill.engine.optimizer import Average, learning_rate, make_optimizer,
 from clipdistill.engine.rng import all_states, restore_all_states
 from clipdistill.engine.throughput import Throughput, matmul_peak
 from clipdistill.engine.tracking import Meter, Metrics
-from clipdistill.errors import Interrupted, UserError
+from clipdistill.errors import Interrupted, LostWorker, UserError
 from clipdistill.recipe import Recipe
 from clipdistill.tasks.base import Task
+
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""A scheduler, Ctrl-C, a terminal that was closed."""
 
 
 class Batches(Protocol):
@@ -204,10 +207,15 @@ class Trainer:
     def _batches(self) -> Iterator[tuple[int, dict[str, Any]]]:
         while self.step < self.total_steps:
             epoch, start = divmod(self.step, self.loader.steps_per_epoch)
-            for batch in self.loader.epoch(epoch, start):
-                yield epoch, batch
-                if self.step >= self.total_steps:
-                    return
+            try:
+                for batch in self.loader.epoch(epoch, start):
+                    yield epoch, batch
+                    if self.step >= self.total_steps:
+                        return
+            except LostWorker:
+                if self.step and self.ranks.world_size == 1:  # other ranks can't know that one saves
+                    self.save()
+                raise
 
     def _micro(self) -> int | None:
         micro = self.settings.micro_batch
@@ -231,7 +239,7 @@ class Trainer:
             self._stop = True
 
         try:
-            saved = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+            saved = {number: signal.signal(number, stop) for number in STOPS}
         except ValueError:  # not the main thread: the caller's business
             saved = {}
         try:
