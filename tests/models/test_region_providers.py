@@ -25,13 +25,13 @@ def test_weights_that_yolo_fetched_by_name_are_told_apart_by_their_bytes(
     keys = []
     for content in (b"one", b"another", b"one"):
         fetched.write_bytes(content)
-        keys.append(open_provider({"provider": "yolo"}).key)
+        keys.append(open_provider({"provider": "yolo", "trust": True}).key)
     assert keys[0] == keys[2] != keys[1]
-    keys.append(open_provider({"provider": "yolo", "weights": str(fetched)}).key)
+    keys.append(open_provider({"provider": "yolo", "weights": str(fetched), "trust": True}).key)
     assert keys[3] == keys[0]
     fetched.unlink()
     with pytest.raises(UserError, match="`weights`: yolov8x.pt was opened from no file"):
-        open_provider({"provider": "yolo"})
+        open_provider({"provider": "yolo", "trust": True})
 
 
 def test_grid_and_whole() -> None:
@@ -62,3 +62,12 @@ def test_torchvision_detector_reads_its_state_dict(tmp_path: Path) -> None:
         open_provider({"provider": "detector", "weights": str(tmp_path / "w.pth")})
     with pytest.raises(UserError, match="can't be read from"):
         open_provider({"provider": "detector", "model": name, "weights": str(tmp_path / "none.pth")})
+
+
+def test_a_pickle_is_opened_by_who_says_so_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setitem(sys.modules, "ultralytics", SimpleNamespace(YOLO=opened.append))
+    for trust in ({}, {"trust": False}, {"trust": "yes"}):
+        with pytest.raises(UserError, match="`regions.trust`: mine.pt is a pickle, and opening it runs"):
+            open_provider({"provider": "yolo", "weights": "mine.pt", **trust})
+    assert opened == []

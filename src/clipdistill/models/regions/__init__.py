@@ -34,7 +34,7 @@ def _whole(device: str = "cpu") -> Provider:  # noqa: ARG001 - every provider is
 
 PROVIDERS: dict[str, Callable[..., Provider]] = {"detector": _detector, "yolo": _yolo, "grid": _grid, "whole": _whole}
 OPTIONS = {
-    "detector": ("model", "weights"), "yolo": ("weights",), "grid": ("rows", "columns"), "whole": (),
+    "detector": ("model", "weights"), "yolo": ("weights", "trust"), "grid": ("rows", "columns"), "whole": (),
     "files": ("layout", "path", "ids", "keys", "min_regions"),
 }  # fmt: skip
 ELSEWHERE = ("annotations", "files")

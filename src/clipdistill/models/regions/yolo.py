@@ -18,9 +18,23 @@ LOWEST = 0.05
 
 
 class Yolo:
-    """A YOLO detector by weights file or by a name that ultralytics knows (the paper's `yolov8x.pt`)."""
+    """A YOLO detector by weights file or by a name that ultralytics knows (the paper's `yolov8x.pt`).
 
-    def __init__(self, weights: str = "yolov8x.pt", device: str = "cpu") -> None:
+    Its weights are a pickle of the whole model, which can't be opened without running what it asks for.
+
+    Args:
+        trust: that is meant.
+
+    Raises:
+        UserError: it isn't said to be, ultralytics isn't installed, or the weights can't be opened.
+    """
+
+    def __init__(self, weights: str = "yolov8x.pt", device: str = "cpu", trust: bool = False) -> None:
+        if trust is not True:
+            raise UserError(
+                f"`regions.trust`: {weights} is a pickle, and opening it runs what stands in it; set `trust: true` "
+                "beside `weights` if you know where it comes from, or use provider detector"
+            )
         try:
             from ultralytics import YOLO
         except ImportError as error:
