@@ -8,15 +8,15 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):
-    """A part of a recipe: unknown keys and wrong types are errors."""
+    """A part of a recipe: unknown keys, wrong types and numbers that aren't finite are errors."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class Options(BaseModel):
     """A part of a recipe whose further keys are checked by what they are meant for (a source, a task, a suite)."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
     def options(self) -> dict[str, Any]:
         """The keys that the recipe itself has no field for."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from clipdistill.recipe.base import Strict
+
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainSpec(Strict):
@@ -16,11 +18,11 @@ class TrainSpec(Strict):
     max_steps: int | None = Field(None, ge=1)
     batch_size: int = Field(256, ge=1, description="pairs an optimizer step, over all processes")
     micro_batch: int | None = Field(None, ge=1, description="pairs encoded at once on a process (gradient cache)")
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(1e-3, gt=0, le=1000)
     min_lr: float = Field(0.0, ge=0)
     weight_decay: float = Field(0.1, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = Field(1e-6, gt=0)
+    betas: tuple[Share, Share] = (0.9, 0.98)
+    eps: float = Field(1e-6, gt=0, le=1)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd; betas and eps are adamw's")
     warmup_steps: int = Field(0, ge=0)
@@ -29,7 +31,7 @@ class TrainSpec(Strict):
     )
     decay_epochs: list[float] = Field([], description="schedule steps: after how many epochs the rate falls")
     decay: float = Field(0.1, gt=0, lt=1, description="schedule steps: by which factor")
-    clip_norm: float | None = Field(None, gt=0)
+    clip_norm: float | None = Field(None, ge=1e-6)
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged student that is saved and exported")
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
@@ -49,6 +51,12 @@ class TrainSpec(Strict):
         if value is not None and batch is not None and batch % value:
             raise ValueError(f"must divide batch_size ({batch})")
         return value
+
+    @model_validator(mode="after")
+    def _falls(self) -> TrainSpec:
+        if self.min_lr > self.lr:
+            raise ValueError(f"`min_lr` {self.min_lr:g} is above `lr` {self.lr:g}; the rate goes down to it")
+        return self
 
     @model_validator(mode="after")
     def _steps_are_said(self) -> TrainSpec:

@@ -62,8 +62,12 @@ def terms(fit: Fit) -> str:
 
 
 def steps(fit: Fit) -> str:
-    """How long it is."""
-    return f"{fit.steps:,} of {fit.parts.recipe.train.batch_size:,} pairs"
+    """How long it is, and whether its rate ever gets to where it should."""
+    settings = fit.parts.recipe.train
+    said = f"{fit.steps:,} of {settings.batch_size:,} pairs"
+    if settings.warmup_steps >= fit.steps > 1:
+        said += f" (all of them in the warm-up of {settings.warmup_steps:,}: the rate never gets to {settings.lr:g})"
+    return said
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -142,12 +143,15 @@ class Task(nn.Module):
         """The weights that are not 0, `TERMS` when none are given.
 
         Raises:
-            UserError: a term that the method doesn't have, or nothing to train on.
+            UserError: a term that the method doesn't have, a weight below 0, or nothing to train on.
         """
         for name in weights or {}:
             if name not in cls.TERMS:
                 hint = nearest(name, cls.TERMS)
                 raise UserError(f"`task.weights.{name}`: no such term.{hint} Terms: {', '.join(cls.TERMS)}.")
+        for name, value in (weights or {}).items():
+            if not 0 <= value < math.inf:
+                raise UserError(f"`task.weights.{name}`: {value:g} isn't a weight; give a number of at least 0")
         chosen = {k: float(v) for k, v in (cls.TERMS if weights is None else weights).items() if v != 0}
         if not chosen:
             raise UserError("`task.weights`: every weight is 0, so there is nothing to train on")
