@@ -30,7 +30,7 @@ def train(
     recipe: RecipeName,
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="folder of the run; it is made")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out, or begin it")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="print the plan and stop")] = False,
 ) -> None:
     """Distil a student: plan, teacher store, training, control, export, evaluation, report."""

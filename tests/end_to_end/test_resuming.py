@@ -185,6 +185,19 @@ def test_another_evaluation_is_measured_anew_without_training(
     assert (out / "report.html").read_text() != report
 
 
-def test_resume_needs_a_run(command: Command, recipe: Path, tmp_path: Path) -> None:
-    said = command("train", recipe, "--out", tmp_path / "none", "--resume").complaint()
-    assert "no run to go on with" in said and not (tmp_path / "none").exists()
+def test_one_command_begins_and_goes_on(command: Command, recipe: Path, tmp_path: Path) -> None:
+    """A scheduler gives the same command again, whatever the first left: here half of its first file."""
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / ".recipe.yaml.123.tmp").write_text("name: mi")
+    (out / ".student.tmp").mkdir()
+    same = ("train", recipe, "train.max_steps=2", "--out", out, "--resume")
+    assert command(*same).code == 0 and numbers(out)[-1]["step"] == 2
+    assert not list(out.rglob("*.tmp"))
+    before = weights(out)
+    assert command(*same).code == 0 and weights(out) == before
+    (out / "mine.txt").touch()
+    assert command(*same).code == 0  # of a run, other files are the user's business
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").touch()
+    assert "holds other files" in command(*same[:-2], tmp_path / "other", "--resume").complaint()

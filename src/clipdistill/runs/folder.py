@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,10 +59,8 @@ class RunFolder:
             raise UserError(f"--out {self.path}: is a file; choose a folder")
         if self.recipe.is_file():
             self._same_run(resume, recipe)
-        elif self.path.is_dir() and any(each.name != LOCK for each in self.path.iterdir()):
+        elif self.path.is_dir() and any(each.name != LOCK and not _left(each) for each in self.path.iterdir()):
             raise UserError(f"--out {self.path}: holds other files; choose a new or empty folder")
-        elif resume:
-            raise UserError(f"--out {self.path}: there is no run to go on with; leave --resume away to start one")
         require_writable(self.path, "--out")
 
     def _same_run(self, resume: bool, recipe: Recipe) -> None:
@@ -113,6 +112,8 @@ class RunFolder:
         """
         if self.recipe.is_file():
             self._same_run(resume, recipe)
+        for left in [each for each in self.path.rglob(".*.tmp") if _left(each)]:
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         if not self.has_progress:
             self.start(recipe)
         elif self.recipe.read_text(encoding="utf-8") != recipe.to_yaml():
@@ -134,6 +135,11 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         """Whether there is something to go on from."""
         return bool(list_checkpoints(self.checkpoints))
+
+
+def _left(path: Path) -> bool:
+    """Whether that is half a file, or half a model, of a process that was killed as it wrote."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 def trained_epoch(folder: Path, epoch: int | None) -> Path:
