@@ -17,7 +17,10 @@ from clipdistill.files import atomic_path, require_space
 from clipdistill.recipe_files import differences
 
 FORMAT = 1
-_UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError, NotImplementedError, pickle.UnpicklingError)
+_UNREADABLE = (
+    RuntimeError, EOFError, OSError, ValueError, KeyError, NotImplementedError, pickle.UnpicklingError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 # What may change between a run and its continuation without changing what is trained.
 FREE_KEYS = ("about", "name", "paper", "evaluate", "compare", "petri", "data.workers", "data.max_bad_share")
@@ -38,7 +41,7 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int
         torch.save({"format": FORMAT, "step": step, **state}, temporary)
     old = list_checkpoints(folder)[:-keep]
     if old:
-        read_checkpoint(path)  # what is deleted can't be taken again, so what takes its place is looked at
+        require_whole(path)  # what is deleted can't be taken again, so what takes its place is looked at
     for one in old:
         one.unlink(missing_ok=True)
     return path
@@ -55,21 +58,35 @@ def step_of(path: Path) -> int:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read one, by the checksum that each of its parts carries: a flipped bit isn't trained on.
+    """Read one that is whole: a flipped bit isn't trained on.
 
     Raises:
         UserError: it is damaged, or can't be read.
     """
+    require_whole(path)
+    try:
+        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from error
+    return found
+
+
+def require_whole(path: Path) -> None:
+    """Raise a UserError when a checkpoint isn't what was written, by the checksum that each of its parts carries.
+
+    Nothing is kept in memory.
+    """
     try:
         with zipfile.ZipFile(path) as archive:  # torch writes one, with a CRC of each part, and doesn't look at it
             broken = archive.testzip()
-        if broken is None:
-            found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            return found
-        why = f"{broken} isn't what was written"
-    except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-    raise UserError(f"{path}: damaged ({why})")
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from error
+    if broken is not None:
+        raise UserError(f"{path}: damaged ({broken} isn't what was written)")
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: damaged ({next(iter(str(error).splitlines()), type(error).__name__)})")
 
 
 def load_latest(folder: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
