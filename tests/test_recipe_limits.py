@@ -16,7 +16,6 @@ from clipdistill.tasks import find_task
         ("train.eps=2", "train.eps"),
         ("train.lr=.nan", "train.lr"),
         ("train.lr=.inf", "train.lr"),
-        ("train.lr=1e9", "train.lr"),
         ("train.min_lr=0.5", "min_lr"),
         ("train.weight_decay=.inf", "train.weight_decay"),
         ("train.clip_norm=1e-300", "train.clip_norm"),

@@ -18,7 +18,7 @@ class TrainSpec(Strict):
     max_steps: int | None = Field(None, ge=1)
     batch_size: int = Field(256, ge=1, description="pairs an optimizer step, over all processes")
     micro_batch: int | None = Field(None, ge=1, description="pairs encoded at once on a process (gradient cache)")
-    lr: float = Field(1e-3, gt=0, le=1000)
+    lr: float = Field(1e-3, gt=0)
     min_lr: float = Field(0.0, ge=0)
     weight_decay: float = Field(0.1, ge=0)
     betas: tuple[Share, Share] = (0.9, 0.98)
