@@ -6,7 +6,7 @@ Its words can be found again in the parts, which is where a student has them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -121,7 +121,7 @@ def _subject(question: TaggedText, start: int, end: int) -> tuple[str, TaggedTex
     return "question", question, start, end
 
 
-def _together(cuts: Iterator[tuple[str, TaggedText, int, int]] | Sequence[tuple[str, TaggedText, int, int]]) -> Joined:
+def _together(cuts: Iterable[tuple[str, TaggedText, int, int]]) -> Joined:
     """Characters `first` to `last` of each part in turn, with a space between."""
     text, plain = "", ""
     pieces: list[Piece] = []

@@ -25,7 +25,7 @@ class _OfQuestions(Field):
 
     def check(self, data: Any) -> None:
         """The first sample of each source must have the fields that are read."""
-        for sample in _first_samples(data):
+        for sample in first_samples(data):
             for name in self.READS:
                 if name not in sample.fields:
                     raise UserError(f"'{sample.id}' has no '{name}', and training needs {self.NEEDS}")
@@ -160,7 +160,8 @@ def tagged(text: str, tags: Iterable[Sequence[int]]) -> TaggedText:
     return TaggedText(text, tuple(Tag(*tag) for tag in tags))
 
 
-def _first_samples(data: Any) -> Iterable[Sample]:
+def first_samples(data: Any) -> Iterable[Sample]:
+    """The first sample of each source of a mixture, or of a source."""
     layout = getattr(data, "layout", None)
     starts = [0] if layout is None else [positions.start for positions, _ in layout() if len(positions)]
     return (data[start] for start in starts)

@@ -10,6 +10,7 @@ import torch
 
 from clipdistill.data.fields import Draw, Field
 from clipdistill.data.fusion_fields import FusionTexts
+from clipdistill.data.question_fields import first_samples
 from clipdistill.data.question_texts import Parts, TrueText, label_of, option_read
 from clipdistill.data.sample import Sample
 from clipdistill.errors import UserError
@@ -30,7 +31,7 @@ class TrueTexts(FusionTexts):
     def check(self, data: Any) -> None:
         """As `FusionTexts`; and a source must say what is right, or nothing could be learned of its texts."""
         super().check(data)
-        firsts = [data[positions.start] for positions, _ in data.layout() if len(positions)]
+        firsts = list(first_samples(data))
         if all(label_of(sample, self.reads) is None for sample in firsts):
             raise UserError(
                 f"`data.train`: '{firsts[0].id}' has no label of {self.reads}, nor has another source's first sample, "
@@ -63,8 +64,7 @@ class TextKnown(Field):
 
     def unknown_in(self, data: Any) -> bool:
         """Whether a source has none (it gives or lacks the answers of all of its samples)."""
-        firsts = (data[positions.start] for positions, _ in data.layout() if len(positions))
-        return any(label_of(sample, self.reads) is None for sample in firsts)
+        return any(label_of(sample, self.reads) is None for sample in first_samples(data))
 
     def row(self, sample: Sample, draw: Draw) -> bool:
         """Of one sample."""

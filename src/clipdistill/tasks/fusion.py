@@ -12,6 +12,7 @@ from torch import Tensor
 from clipdistill.data import Mixture
 from clipdistill.data.fields import Field
 from clipdistill.data.fusion_fields import FusionTexts, picture_fields
+from clipdistill.data.question_fields import first_samples
 from clipdistill.data.question_texts import Reads
 from clipdistill.data.sample import Sample
 from clipdistill.errors import UserError
@@ -114,7 +115,7 @@ class FusionTask(Task):
             UserError: no source has labels, or they are others than this task's.
         """
         fit_features(self.student, data)
-        firsts = [data[positions.start] for positions, _ in data.layout() if len(positions)]
+        firsts = list(first_samples(data))
         if not any(self.labelled(sample) for sample in firsts):
             raise UserError(f"`data.train`: '{firsts[0].id}' has no label, nor has another source's first sample")
         wanted = self.outputs(data)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clipdistill.engine.checkpoint import list_checkpoints, read_checkpoint, step_of
+from clipdistill.errors import UserError
 from clipdistill.kinds import kind_of
 from clipdistill.runs.folder import RunFolder
 
@@ -36,7 +37,12 @@ def keep_epochs(folder: RunFolder, student: Any, steps_per_epoch: int, last: int
         place = folder.epochs / str(-(-at // steps_per_epoch))
         if at % steps_per_epoch and at != last or place.is_dir():
             continue
-        state = read_checkpoint(path)
+        try:
+            state = read_checkpoint(path)
+        except UserError:
+            if step is not None:
+                raise
+            continue  # a resumed training goes on from one before it, and makes this epoch again
         prefix = "student."
         weights = {k.removeprefix(prefix): v for k, v in state["task"].items() if k.startswith(prefix)}
         model = deepcopy(student)
