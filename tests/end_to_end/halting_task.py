@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from clipdistill.tasks.clip_kd import ClipKD, ClipKDOptions
 
@@ -35,8 +38,26 @@ class Halting(ClipKD):
         with open(place / "steps", "a") as file:
             file.write(f"{os.getpid()} {self.made}\n")
         if self.made == HALT and not (place / "halted").exists():
-            (place / "halted").write_text(str(os.getpid()))
-            until((place / "go").exists)
+            with telling_of_stops(place / "asked_to_stop"):
+                (place / "halted").write_text(str(os.getpid()))
+                until((place / "go").exists)
+
+
+@contextmanager
+def telling_of_stops(path: Path) -> Iterator[None]:
+    """Leave a file once the process was asked to stop: what asks it is another process, which says so beforehand."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def heard(number: int, frame: Any) -> None:
+        assert callable(before)
+        before(number, frame)
+        path.touch()
+
+    signal.signal(signal.SIGINT, heard)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def until(true: Callable[[], bool]) -> None:

@@ -113,6 +113,7 @@ def test_a_signal_leaves_a_checkpoint_of_the_step_that_it_came_in(grid: Path, tm
             for line in process.stderr:
                 if "each writes a checkpoint first" in line:
                     break
+            until((place / "asked_to_stop").exists)
             (place / "go").touch()
             said = process.communicate()[1]
         finally:
