@@ -18,7 +18,7 @@ PICTURE = ROOT / "docs" / "pictures" / "architecture.svg"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("files", "locks"),
+    ("files", "locks", "yaml_files"),
     ("petri", "data", "models", "objectives", "recipe"),
     ("export", "evaluate", "stores", "recipe_files", "studies"),
     ("kinds",),
@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli_analysis", "cli_data", "cli_study"),
     ("cli", "__init__"),
 )
-EVERYWHERE = ("errors", "files", "locks")  # drawn without their arrows: nearly everything uses them
+EVERYWHERE = ("errors", "files", "locks", "yaml_files")  # drawn without their arrows: nearly everything uses them
 
 
 class Import(NamedTuple):
@@ -87,7 +87,7 @@ def draw(path: Path) -> None:
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
     width, across, high = 10.0, 1.62, 0.62
-    floors = FLOORS[1:]  # errors, files and locks share the lowest row
+    floors = FLOORS[1:]  # what is used everywhere shares the lowest row
     places: dict[str, tuple[float, float]] = {}
     for level, names in enumerate(floors):
         row = EVERYWHERE if level == 0 else names

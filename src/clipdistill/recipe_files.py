@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from clipdistill.errors import UserError, explain, nearest
 from clipdistill.recipe import Recipe, TaskSpec
+from clipdistill.yaml_files import parse_yaml, read_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -25,6 +26,12 @@ def recipe_names() -> list[str]:
 def is_recipe(name: str) -> bool:
     """Whether a recipe has that name; of a file, whether it would be taken for one."""
     return name.endswith((".yaml", ".yml")) or (RECIPES / f"{name}.yaml").is_file()
+
+
+def recipe_of_run(path: str) -> str | None:
+    """The recipe that comes with the package and whose run a recipe or table looks for at `path`, as in runs/NAME."""
+    name = path.removeprefix("runs/")
+    return name if name != path and (RECIPES / f"{name}.yaml").is_file() else None
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -77,12 +84,7 @@ def _find(name: str) -> Path:
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path in seen:
         raise UserError(f"{path}: `extends` goes in a circle")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path}: a recipe is a mapping of keys to values; see `clipdistill recipes NAME` for one")
     parent = values.pop("extends", None)
@@ -173,7 +175,7 @@ def _override(values: dict[str, Any], text: str) -> None:
     if not equals or not key:
         raise UserError(f"{text!r}: an override is written key=value, such as train.lr=3e-4")
     try:
-        value = yaml.safe_load(raw)
+        value = parse_yaml(raw)
     except yaml.YAMLError as error:
         raise UserError(f"{text!r}: the value is not valid YAML") from error
     parts = key.split(".")

@@ -69,6 +69,8 @@ def read_options(pairs: Sequence[str] | None, option: str = "--option") -> dict[
     """`--option key=value`, each value YAML; UserError for one that isn't."""
     import yaml
 
+    from clipdistill.yaml_files import parse_yaml
+
     found = {}
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
@@ -77,7 +79,7 @@ def read_options(pairs: Sequence[str] | None, option: str = "--option") -> dict[
         if option == "--option" and key in ("suite", "data"):
             raise UserError(f"--option {pair}: give it as --{key}")
         try:
-            found[key] = yaml.safe_load(value)
+            found[key] = parse_yaml(value)
         except yaml.YAMLError as error:
             raise UserError(f"{option} {pair}: the value is not valid YAML") from error
     return found

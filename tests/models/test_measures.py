@@ -50,6 +50,22 @@ def test_vit_t_16_has_the_size_of_deit_tiny_and_its_text_tower():
     assert counts["image"] == deit_tiny + extra
 
 
+@pytest.mark.parametrize(
+    ("name", "published", "width"),
+    [
+        ("RN18", 11_689_512, 512), ("Swin-T", 28_288_354, 768), ("MobileViT-S", 5_578_632, 640),
+        ("MobileNetV3-S", 2_542_856, 1024), ("EfficientNet-B0", 5_288_548, 1280),
+    ],
+)  # fmt: skip
+def test_clip_kds_other_students_have_the_published_sizes(name, published, width):
+    """A projection in place of the classifier of 1,000 classes; the text tower is ViT-T/16's."""
+    model = create_model(name, seed=0)
+    counts = parameter_counts(model)
+    assert counts["image"] == published - 1000 * (width + 1) + 512 * width
+    assert counts["text"] == parameter_counts(create_model("ViT-T-16", seed=0))["text"]
+    assert model.embed_dim == 512 and model.preprocess["size"] == [224, 224]
+
+
 def test_operations_of_a_vit_by_hand():
     model = encoder("clip")
     vision, text = CONFIGS["clip"]["vision_cfg"], CONFIGS["clip"]["text_cfg"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from clipdistill.recipe_files import load_recipe, validate
 from clipdistill.runs.checks import check_recipe
 from clipdistill.runs.data import augment_plan, check_left_out, world_for_plan, worlds_for_plans
 from clipdistill.runs.derived import control_recipe
+from clipdistill.runs.open_teachers import open_teachers
 from clipdistill.runs.plan import duration
 
 
@@ -43,6 +45,18 @@ def test_batches_must_divide_among_processes() -> None:
             check_recipe(recipe, processes)
     with pytest.raises(UserError, match="train.micro_batch"):
         check_recipe(load_recipe("petri/quickstart", ["train.batch_size=120", "train.micro_batch=24"]), 3)
+
+
+def test_a_teacher_that_is_a_recipes_run_is_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("clip_kd/rn18_from_rn101_cc")
+    said = (
+        "`teachers.0`: runs/clip_kd/teacher_rn101 isn't there; train it first: clipdistill train clip_kd/teacher_rn101"
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(said)} --out runs/clip_kd/teacher_rn101$"):
+        open_teachers(recipe, None)
+    with pytest.raises(UserError, match="give a checkpoint or RUN folder, or a model name$"):
+        open_teachers(load_recipe("clip_kd/rn18_from_rn101_cc", ["teachers.0.model=runs/mine"]), None)
 
 
 def test_a_teacher_that_would_be_ignored_is_refused() -> None:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from clipdistill.data.sources.base import existing
 from clipdistill.errors import UserError, nearest
+from clipdistill.yaml_files import read_yaml
 
 FOLDER = Path(__file__).parent / "question_rules"
 POLICIES = ("first", "all")
@@ -73,10 +72,7 @@ def load_question_types(name: str | Path) -> QuestionTypes:
     """
     shipped = FOLDER / f"{name}.yaml"
     file = shipped if shipped.is_file() else existing(name, "file of question types", "or write vcr or petri")
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not valid YAML ({str(error).splitlines()[0]})") from None
+    content = read_yaml(file)
     if not isinstance(content, dict) or not isinstance(content.get("types"), dict) or not content["types"]:
         raise UserError(f"{file}: no mapping 'types' in it, such as types: {{scene: {{words: [where, near]}}}}")
     known = ("about", "policy", "fallback", "types")

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from clipdistill.data.wordnet import open_wordnet
 from clipdistill.errors import UserError
 from clipdistill.files import require_writable, write_json
 from clipdistill.mitigate.overlap import Overlap, tag_baseline, word_baseline
 from clipdistill.mitigate.vcr_files import Record, VcrFile, read_vcr
+from clipdistill.yaml_files import read_yaml
 
 SHOWN = ("question_tokens", "question_more", "labels_tokens", "labels_more")
 PAPER = Path(__file__).parent / "paper_table9.yaml"
@@ -98,7 +98,7 @@ def measured(records: Iterable[Record], overlap: Overlap) -> dict[str, Any]:
 @cache
 def paper_table() -> dict[str, Any]:
     """The numbers printed in table 9, by group, right and wrong."""
-    found: dict[str, Any] = yaml.safe_load(PAPER.read_text(encoding="utf-8"))
+    found: dict[str, Any] = read_yaml(PAPER)
     return found
 
 

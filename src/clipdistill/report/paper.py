@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from clipdistill.errors import UserError, nearest
+from clipdistill.yaml_files import read_yaml
 
 FOLDER = Path(__file__).parent / "paper_numbers"
 ROLES = ("teacher", "base", "control", "student", "other")
@@ -135,7 +134,7 @@ def table_names(paper: str) -> list[str]:
 
 
 def _content(paper: str) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((FOLDER / f"{paper}.yaml").read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_yaml(FOLDER / f"{paper}.yaml")
     return content
 
 

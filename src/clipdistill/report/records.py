@@ -11,6 +11,7 @@ import yaml
 
 from clipdistill.errors import UserError
 from clipdistill.evaluate.results import Result
+from clipdistill.yaml_files import parse_yaml
 
 COSTS = ("parameters", "image_parameters", "text_parameters", "flops_per_pair", "images_per_second")
 
@@ -133,7 +134,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: can't be read as YAML ({' '.join(str(error).split())})") from error
     return content if isinstance(content, dict) else {}

@@ -18,6 +18,7 @@ from clipdistill.errors import UserError
 from clipdistill.files import require_writable, write_json, write_text
 from clipdistill.locks import hold
 from clipdistill.recipe import Recipe
+from clipdistill.yaml_files import parse_yaml
 
 PACKAGES = (
     "clipdistill",
@@ -71,7 +72,7 @@ class RunFolder:
 
     def _same_recipe(self, recipe: Recipe) -> None:
         try:
-            old = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
+            old = parse_yaml(self.recipe.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise UserError(f"{self.recipe}: can't be read; choose another --out and start again") from error
         require_same_recipe(old if isinstance(old, dict) else {}, recipe.model_dump(mode="json"), self.path)

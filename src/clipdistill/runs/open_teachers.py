@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from clipdistill.errors import UserError
 from clipdistill.kinds import KINDS
 from clipdistill.recipe import Recipe, TeacherSpec
+from clipdistill.recipe_files import recipe_of_run
 from clipdistill.runs.checks import task_options
 from clipdistill.runs.question_teachers import QuestionTeacher
 from clipdistill.runs.teachers import TeacherState, has_store
@@ -47,7 +49,9 @@ def _open(spec: TeacherSpec, index: int, recipe: Recipe) -> TeacherState:
         model, missing = kind.open(spec, bf16=recipe.train.precision == "bf16", role=f"teacher{index}"), None
     except UserError as error:
         if not has_store(spec):
-            raise UserError(f"`teachers.{index}`: {error}") from error
+            first = None if Path(spec.label).exists() else recipe_of_run(spec.label)
+            said = f"{spec.label} isn't there; train it first: clipdistill train {first} --out {spec.label}"
+            raise UserError(f"`teachers.{index}`: {said if first else error}") from error
         model, missing = None, error
     if task.FEATURES == "questions":
         options = task.stored_options(task_options(recipe))

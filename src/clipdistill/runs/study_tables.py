@@ -133,13 +133,13 @@ def _jobs(table: StudyTable, seeds: int, overrides: Sequence[str], out: Path) ->
                 raise UserError(f"{table.title}: `rows.{row}`, regime {regime}: {error}") from error
             base = out / MODELS if cell.model else out
             folder = base / recipe.name / cell.variant() / f"seed-{seed}"
-            yield row, regime, Job(_title(cell, recipe), recipe, folder, cell.model, table.resources)
+            yield row, regime, Job(_title(row, regime, cell, recipe), recipe, folder, cell.model, table.resources)
 
 
-def _title(cell: Cell, recipe: Recipe) -> str:
-    what = f"{cell.model} as it is, on what {recipe.name} evaluates" if cell.model else recipe.name
-    said = f" {' '.join(cell.overrides)}" if cell.overrides else ""
-    return f"{what}{said}" + ("" if cell.model else f", seed {recipe.seed}")
+def _title(row: str, regime: str, cell: Cell, recipe: Recipe) -> str:
+    if cell.model:
+        return f"{row}, {regime}: {cell.model} as it is, on what {recipe.name} evaluates"
+    return f"{row}, {regime}: {recipe.name}, seed {recipe.seed}"
 
 
 def _expand(names: Sequence[str]) -> list[str]:

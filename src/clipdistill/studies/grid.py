@@ -30,9 +30,10 @@ from pydantic import Field, ValidationError, model_validator
 from clipdistill.errors import UserError, explain, nearest
 from clipdistill.recipe import Strict
 from clipdistill.studies.figures import FiguresSpec
-from clipdistill.studies.names import folder_name, read_yaml
+from clipdistill.studies.names import folder_name
 from clipdistill.studies.resources import Resources
 from clipdistill.studies.table import MeasureSpec
+from clipdistill.yaml_files import read_yaml
 
 GRIDS = Path(__file__).parent.parent / "grids"
 LONGEST = 100

@@ -1,24 +1,8 @@
-"""What tables and grids share: reading their YAML, and names of folders."""
+"""Names of folders, which tables and grids share."""
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import Any
-
-import yaml
-
-from clipdistill.errors import UserError
-
-
-def read_yaml(path: Path) -> Any:
-    """The content of a study's file; UserError when it can't be read or isn't YAML."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def folder_name(words: str, longest: int) -> str:

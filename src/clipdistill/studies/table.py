@@ -17,8 +17,9 @@ from pydantic import Field, ValidationError
 
 from clipdistill.errors import UserError, explain, nearest
 from clipdistill.recipe import Strict
-from clipdistill.studies.names import plain, read_yaml
+from clipdistill.studies.names import plain
 from clipdistill.studies.resources import Resources
+from clipdistill.yaml_files import read_yaml
 
 TABLES = Path(__file__).parent.parent / "tables"
 Place = tuple[str, str, str]

@@ -11,6 +11,7 @@ import yaml
 
 from clipdistill.data.sources.base import IMAGE_SUFFIXES, existing
 from clipdistill.errors import UserError
+from clipdistill.yaml_files import parse_yaml
 
 KNOWN = (
     "csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "cifar10", "cifar100",
@@ -45,7 +46,7 @@ def parse_shorthand(text: str) -> dict[str, Any]:
 
 def _mapping(text: str) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(text)
+        found = parse_yaml(text)
     except yaml.YAMLError:
         found = None
     if not isinstance(found, dict) or not isinstance(found.get("path"), str):
