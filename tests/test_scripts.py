@@ -62,6 +62,7 @@ def test_a_run_becomes_a_shipped_teacher_that_says_how_it_was_made(
     world = tmp_path / "world"
     settings = [
         f"petri.path={world}", f"data.train.0.path={world / 'dataset_petri.json'}", "petri.images=16", "petri.val=1",
+        "petri.zero_shot=1",
         "petri.test=1", "petri.compositional=2", "train.batch_size=8", "train.max_steps=1", "train.epochs=1",
         f"evaluate.0.data={world}", "evaluate.0.samples=1", "compare=[]",
     ]  # fmt: skip

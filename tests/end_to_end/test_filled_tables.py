@@ -116,9 +116,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(command: Command, table:
     content["regimes"]["low"]["set"] = ["data.train.0.low_shot=300"]
     table.write_text(yaml.safe_dump(content))
     said = command("study", table, "--rows", "uniter", "--out", tmp_path / "study")
-    assert (
-        said.code == 2 and "study: 1 of 2 runs failed; the first: uniter, low: micro, seed 0" in said.err
-    )
+    assert said.code == 2 and "study: 1 of 2 runs failed; the first: uniter, low: micro, seed 0" in said.err
     assert "`data.train.0.low_shot`: 300 asked of 'snli_ve_train' are 100 of each class" in said.err
     found = places(tmp_path / "study", str(table))
     assert found["uniter", "full"]["seeds"] and not found["uniter", "low"]["seeds"]

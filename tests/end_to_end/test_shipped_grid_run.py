@@ -10,8 +10,9 @@ import pytest
 from conftest import Command
 
 SMALL = (
-    "petri.images=32", "petri.val=4", "petri.test=12", "petri.compositional=4", "train.max_steps=2",
-    "train.batch_size=16", "train.epochs=2", "train.keep_epochs=true", "evaluate.3.count=8", "evaluate.4.count=8",
+    "petri.images=32", "petri.val=4", "petri.test=12", "petri.compositional=4", "petri.zero_shot=1",
+    "train.max_steps=2", "train.batch_size=16", "train.epochs=2", "train.keep_epochs=true",
+    "evaluate.3.count=8", "evaluate.4.count=8",
 )  # fmt: skip
 
 

@@ -179,7 +179,14 @@ def test_a_plan_writes_nothing(command: Command, recipe: Path, tmp_path: Path) -
 
 
 def test_a_plan_leaves_no_petri_world(command: Command, teacher: Path, tmp_path: Path) -> None:
-    small = ["petri.images=24", "petri.val=1", "petri.test=2", "petri.image_size=16", "train.batch_size=8"]
+    small = [
+        "petri.images=24",
+        "petri.val=1",
+        "petri.test=2",
+        "petri.zero_shot=1",
+        "petri.image_size=16",
+        "train.batch_size=8",
+    ]
     said = command("train", "petri/quickstart", f"teachers.0.model={teacher}", *small, "--plan")
     assert said.code == 0 and "petri: 24" in said.err, said.err
     assert list((tmp_path / "here").iterdir()) == []

@@ -14,7 +14,8 @@ from clipdistill.export import save_student
 from clipdistill.models import create_model
 
 RECIPE = [
-    "petri/quickstart", "petri.images=48", "petri.val=8", "petri.test=16", "train.batch_size=16", "train.epochs=1",
+    "petri/quickstart", "petri.images=48", "petri.val=8", "petri.test=16", "petri.zero_shot=1",
+    "train.batch_size=16", "train.epochs=1",
     "train.warmup_steps=1", "student=petri-tiny-student", "compare=[]", "evaluate=[]",
 ]  # fmt: skip
 

@@ -156,7 +156,7 @@ def test_quality_against_parameters_and_flops() -> None:
 
 def test_the_whole_report(tmp_path: Path) -> None:
     results = made_up(grid_of(paper="kd_for_vlms"), seeds=2, epochs=(1, 2))
-    write_grid_report(results, tmp_path, [])
+    write_grid_report(results, tmp_path, {})
     text, page = (tmp_path / "report.md").read_text("utf-8"), (tmp_path / "report.html").read_text("utf-8")
     for name in ("difference", "behind_teacher", "length", "teachers", "pareto_parameters", "pareto_flops_per_pair"):
         assert f"report_files/{name}.png" in text and f"report_files/{name}.csv" in page

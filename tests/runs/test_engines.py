@@ -28,7 +28,8 @@ from clipdistill.runs.study import study
 from clipdistill.studies.resources import Resources
 
 TINY = [
-    "petri.images=48", "petri.val=8", "petri.test=12", "train.batch_size=16", "train.epochs=1", "train.warmup_steps=1",
+    "petri.images=48", "petri.val=8", "petri.test=12", "petri.zero_shot=1", "train.batch_size=16", "train.epochs=1",
+    "train.warmup_steps=1",
     "student=petri-tiny-student", "compare=[]", "evaluate=[]", "data.workers=0",
 ]  # fmt: skip
 
@@ -185,7 +186,7 @@ def test_a_world_is_waited_for_and_not_written_twice(job: Job, tmp_path: Path) -
         process.stdin.write(pickle.dumps(job.recipe))
         process.stdin.close()
         assert b"another process is writing this petri world; waiting for it" in process.stdout.readline()
-        write_world(spec.path, images=48, val=8, test=12, seed=spec.seed, image_size=spec.image_size)
+        write_world(spec.path, images=48, val=8, test=12, seed=spec.seed, image_size=spec.image_size, zero_shot=1)
         before = (spec.path / "world.json").stat().st_mtime_ns
         lock.release()
         assert process.wait() == 0

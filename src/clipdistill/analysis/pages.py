@@ -11,7 +11,7 @@ import numpy as np
 from clipdistill.analysis import figures, wording
 from clipdistill.files import atomic_path, write_text
 from clipdistill.report import html_page, markdown
-from clipdistill.report.figures import to_png, to_svg
+from clipdistill.report.figures import close, to_png, to_svg
 from clipdistill.report.html_page import escape
 
 FILES = "analysis_files"
@@ -26,7 +26,7 @@ def write_pages(content: Mapping[str, Any], out: Path) -> None:
     _png(out, "heads", maps)
     for number, (_, figure) in enumerate(words):
         _png(out, f"words-{number}", figure)
-        to_svg(figure)  # closes it
+        close(figure)
     title = f"What {content['models'][-1]['name']} attends to"
     write_text(out / "report.md", _markdown(title, content))
     write_text(out / "report.html", html_page.page(title, _html(content, to_svg(curves), to_svg(maps))))

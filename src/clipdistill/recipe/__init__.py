@@ -26,6 +26,7 @@ class PetriSpec(Strict):
     image_size: int = Field(64, ge=16)
     skew: Literal["even", "natural"] = "even"
     scenes: Literal["full", "pairs"] = Field("full", description="pairs: two large plain things and how they lie")
+    zero_shot: int = Field(10, ge=1, description="pictures of each zero-shot class")
     compositional: int = Field(300, ge=1, description="swaps, in the formats winoground and aro")
     shortcut: tuple[float, float] = Field((0.75, 0.45), description="format vcr: right and wrong answers that repeat")
     formats: list[str] = ["karpathy", "imagefolder"]

@@ -132,7 +132,7 @@ def to_svg(figure: Any) -> str:
     figure.savefig(
         buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
     )
-    pyplot().close(figure)
+    close(figure)
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     for hexa, variable in VARIABLES.items():
@@ -148,6 +148,11 @@ def to_png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def close(figure: Any) -> None:
+    """Let go of a figure."""
+    pyplot().close(figure)
 
 
 def pyplot() -> Any:

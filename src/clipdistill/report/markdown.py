@@ -100,7 +100,7 @@ def _escaped(found: Table) -> list[list[str]]:
 def _picture(figure: Any, path: Path, label: str) -> str:
     with atomic_path(path) as temporary:
         temporary.write_bytes(figures.to_png(figure))
-    figures.to_svg(figure)  # closes it
+    figures.close(figure)
     return f"![{escape(label)}]({path.parent.name}/{path.name})"
 
 

@@ -99,10 +99,10 @@ def grid_figures(results: GridResults, found: list[Answer]) -> list[Figure]:
     ]
 
 
-def write_grid_report(results: GridResults, folder: Path, runs: Sequence[Path]) -> None:
+def write_grid_report(results: GridResults, folder: Path, runs: Mapping[Path, str]) -> None:
     """Write report.md, report.html, grid.json, and each figure's picture and numbers (report_files/).
 
-    runs: folders of those whose own reports are named.
+    runs: folder -> what it is called, of those whose own reports are named.
     """
     title, found = results.grid.title or "grid", answers(results)
     figures = grid_figures(results, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,8 +120,11 @@ def notes(found: Filled, seeds: int) -> list[str]:
     return said
 
 
-def write_report(filled: Sequence[Filled], folder: Path, seeds: Sequence[int], runs: Sequence[Path]) -> None:
-    """Write report.md, report.html and tables.json; `seeds`: how many of each table; runs: their folders."""
+def write_report(filled: Sequence[Filled], folder: Path, seeds: Sequence[int], runs: Mapping[Path, str]) -> None:
+    """Write report.md, report.html and tables.json.
+
+    seeds: how many of each table. runs: folder -> what it is called.
+    """
     title = filled[0].table.title if len(filled) == 1 else f"{len(filled)} tables"
     text, body = [f"# {escape(title)}"], []
     for found, count in zip(filled, seeds, strict=True):

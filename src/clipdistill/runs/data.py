@@ -61,8 +61,8 @@ def ensure_petri_world(recipe: Recipe, progress: Callable[[int, int], None] | No
     with _alone(spec.path):
         write_world(
             spec.path, images=spec.images, val=spec.val, test=spec.test, seed=spec.seed, image_size=spec.image_size,
-            skew=spec.skew, scenes=spec.scenes, compositional=spec.compositional, shortcut=spec.shortcut,
-            formats=tuple(spec.formats), progress=progress,
+            skew=spec.skew, scenes=spec.scenes, zero_shot=spec.zero_shot, compositional=spec.compositional,
+            shortcut=spec.shortcut, formats=tuple(spec.formats), progress=progress,
         )  # fmt: skip
 
 

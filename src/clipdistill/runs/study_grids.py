@@ -108,7 +108,7 @@ def study_grid(
     with RunFolder(out).held(ranks.is_main):
         study = replace(study, outcome=run_jobs(study.jobs, Path(out), engine))
         if ranks.is_main:
-            write_grid_report(study.results(), Path(out), [job.folder for job in study.jobs])
+            write_grid_report(study.results(), Path(out), {job.folder: job.title for job in study.jobs})
     return study
 
 

@@ -91,7 +91,12 @@ def study_tables(
         for name, found in filled.items():
             fill(found, places[name], study.outcome)
         if ranks.is_main:
-            write_report(list(filled.values()), Path(out), list(counts.values()), list(jobs))
+            write_report(
+                list(filled.values()),
+                Path(out),
+                list(counts.values()),
+                {folder: job.title for folder, job in jobs.items()},
+            )
     return study
 
 
