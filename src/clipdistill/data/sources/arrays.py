@@ -75,6 +75,8 @@ def open_arrays(
         raise UserError(
             f"{folder}: {split}_images.npy is {pixels.dtype} {pixels.shape}; it should be uint8 [N, H, W, 3]"
         )
+    if labels.dtype.kind not in "iu":
+        raise UserError(f"{folder}: {split}_labels.npy is {labels.dtype}; labels are whole numbers, such as int64")
     if labels.shape != (len(pixels),) or labels.min() < 0 or labels.max() >= len(names):
         raise UserError(
             f"{folder}: {split}_labels.npy {labels.shape} doesn't give each of {len(pixels)} pictures one of "

@@ -101,13 +101,20 @@ def fingerprint_samples(source: Source) -> str:
     return digest.hexdigest()[:16]
 
 
+NO_TEXT = frozenset(("nan", "NaN", "None", "null", "<NA>"))
+"""What programs write where there was no text."""
+
+
 def clean_captions(found: Any) -> tuple[str, ...]:
-    """Return the captions in a string, a list of strings or a list of {"raw" or "caption": ...}; empty ones dropped."""
+    """Return the captions in a string, a list of strings or a list of {"raw" or "caption": ...}.
+
+    Empty ones are dropped, and words that a program wrote for a missing one (`NO_TEXT`).
+    """
     if found is None:
         return ()
     if isinstance(found, str):
         caption = " ".join(found.replace("\ufeff", "").split())
-        return (caption,) if caption else ()
+        return (caption,) if caption and caption not in NO_TEXT else ()
     if isinstance(found, Mapping):
         for key in ("raw", "caption", "text", "sentence"):
             if key in found:

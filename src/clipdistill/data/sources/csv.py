@@ -43,12 +43,15 @@ def open_csv(
     fields: Sequence[str] = (),
     separator: str | None = None,
     root: str | None = None,
+    quotes: str = "auto",
     encoding: str | None = None,
 ) -> TableSource:
     """Open a .csv, .tsv or .jsonl table.
 
     image, caption, label, id, fields: column names (`caption` may be several). Left out, `image` and `caption` are
     found by their usual names. split: keep the rows with this value in the column "split".
+    quotes: "double" where cells may be in double quotes, "none" where these are text; "auto" is "double" but for tables
+    with tabs in which they can't be.
     root: the folder that image paths are relative to; by default the table's own, or "images" beside it.
 
     Raises:
@@ -58,7 +61,7 @@ def open_csv(
     jsonl = file.suffix.lower() in (".jsonl", ".ndjson", ".json")
     skipped: list[tuple[str, str]] = []
     text = read_text(file, encoding)
-    lines = list(_json_rows(text, skipped) if jsonl else _csv_rows(file, text, separator, skipped))
+    lines = list(_json_rows(text, skipped) if jsonl else _csv_rows(file, text, separator, quotes, skipped))
     not_empty(lines, file, skipped, "rows")
     columns = list(dict.fromkeys(key for _, cells in lines[:1000] for key in cells))
     image = _column(file, columns, image, IMAGE_COLUMNS, "image")
@@ -122,34 +125,69 @@ def read_text(file: Path, encoding: str | None = None) -> str:
         raise UserError(f"{file}: encoding '{encoding}' is unknown; try utf-8, utf-16 or cp1252") from None
 
 
+QUOTES = ("auto", "double", "none")
+
+
 def _csv_rows(
-    file: Path, text: str, separator: str | None, skipped: list[tuple[str, str]]
+    file: Path, text: str, separator: str | None, quotes: str, skipped: list[tuple[str, str]]
 ) -> Iterator[tuple[int, Cells]]:
+    if quotes not in QUOTES:
+        raise UserError(f"{file}: quotes '{quotes}' is unknown; write {', '.join(QUOTES)}")
     header = next((line for line in text.splitlines() if line.strip()), "")
     separator = {"tab": "\t", "\\t": "\t"}.get(separator or "", separator) or _guess_separator(file, header)
     if len(separator) != 1:
         raise UserError(f"{file}: separator {separator!r} should be one character, such as ',' or 'tab'")
     csv_module.field_size_limit(2**24)
-    reader = csv_module.reader(io.StringIO(text.replace("\0", ""), newline=""), delimiter=separator)
+    text = text.replace("\0", "")
+    plain = quotes == "none" or (quotes == "auto" and separator == "\t" and _never_quoted(text))
+    reader = csv_module.reader(
+        io.StringIO(text, newline=""), delimiter=separator, strict=True,
+        quoting=csv_module.QUOTE_NONE if plain else csv_module.QUOTE_MINIMAL,
+    )  # fmt: skip
     names: list[str] | None = None
-    try:
-        for values in reader:
-            if not any(value.strip() for value in values):
-                continue
-            if names is None:
-                names = [value.strip() for value in values]
-            elif len(values) > len(names) and any(value.strip() for value in values[len(names) :]):
-                skipped.append((f"line {reader.line_num}", f"{len(values)} values for {len(names)} columns"))
-            else:
-                yield reader.line_num, dict(zip(names, values, strict=False))
-    except csv_module.Error as error:
-        raise UserError(f"{file}: line {reader.line_num} can't be read as a table ({error})") from None
+    while True:
+        line = reader.line_num + 1
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv_module.Error as error:
+            if "end of data" in str(error):
+                raise UserError(
+                    f"{file}: in line {line} a quote opens that is never closed, which takes all that follows for one "
+                    "cell; write it twice within quotes, or set 'quotes: none' where cells are never quoted"
+                ) from None
+            where = f"line {line}" if reader.line_num == line else f"lines {line} to {reader.line_num}"
+            skipped.append((where, f"quotes that don't fit ({error}); 'quotes: none' takes them as they are"))
+            continue
+        if not any(value.strip() for value in values):
+            continue
+        if names is None:
+            names = [value.strip() for value in values]
+        elif len(values) > len(names) and any(value.strip() for value in values[len(names) :]):
+            skipped.append((f"line {reader.line_num}", f"{len(values)} values for {len(names)} columns"))
+        else:
+            yield reader.line_num, dict(zip(names, values, strict=False))
+
+
+def _never_quoted(text: str) -> bool:
+    """Whether quotes in a table with tabs are text: every line has all columns, and some cell's quotes enclose nothing.
+
+    CC3M's captions are such: quotes at the beginning of a cell would take all lines up to the next one for its end.
+    """
+    if '"' not in text:
+        return False
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len({line.count("\t") for line in lines}) > 1:
+        return False
+    cells = (cell for line in lines if '"' in line for cell in line.split("\t") if cell.startswith('"'))
+    return any(len(cell) < 2 or not cell.endswith('"') or '"' in cell[1:-1].replace('""', "") for cell in cells)
 
 
 def _guess_separator(file: Path, header: str) -> str:
     if file.suffix.lower() in (".tsv", ".tab") or ("\t" in header and "," not in header):
         return "\t"
-    return ";" if ";" in header and "," not in header else ","
+    return next((one for one in ";|" if one in header and "," not in header), ",")
 
 
 def _json_rows(text: str, skipped: list[tuple[str, str]]) -> Iterator[tuple[int, Cells]]:

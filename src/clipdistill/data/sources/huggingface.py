@@ -15,6 +15,8 @@ from clipdistill.data.sources.base import class_captions, clean_captions, finger
 from clipdistill.data.sources.csv import CAPTION_COLUMNS
 from clipdistill.errors import UserError, nearest
 
+MOST_CLASSES = 1_000_000
+
 
 class HuggingFaceSource:
     """Rows of one `datasets.Dataset` that have what is needed; pictures stay encoded until they are opened."""
@@ -205,5 +207,7 @@ def _class_names(data: Any, label: str) -> tuple[str, ...]:
         return tuple(feature.names)
     values = data.unique(label)
     if all(isinstance(value, int) for value in values):
+        if max(values) >= MOST_CLASSES:
+            raise UserError(f"column '{label}' has the label {max(values):,}; numbers of classes begin at 0")
         return tuple(str(number) for number in range(max(values) + 1))
     return tuple(sorted(str(value) for value in values if value is not None))

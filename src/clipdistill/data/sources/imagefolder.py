@@ -49,12 +49,13 @@ def open_imagefolder(
         raise UserError(f"{root}: not a folder of class folders")
     folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
     names = _classes(root, folders, classes)
+    seen = _real_folders(root, names)
     keep = None if files is None else _kept(existing(files, "file"))
     rows: list[Row] = []
     skipped: list[tuple[str, str]] = []
     for label, class_name in enumerate(names):
         captions = class_captions(templates, class_name)
-        for image in _pictures(root, root / class_name, skipped):
+        for image in _pictures(root, root / class_name, skipped, seen):
             if keep is None or image in keep:
                 rows.append(Row(image, image, captions, label))
     not_empty(rows, root, skipped, "pictures in class folders")
@@ -85,9 +86,32 @@ def _kept(file: Path) -> set[str]:
     return kept
 
 
-def _pictures(root: Path, folder: Path, skipped: list[tuple[str, str]]) -> list[str]:
+def _real_folders(root: Path, names: Sequence[str]) -> set[str]:
+    """Where the class folders really are, and all above the first; UserError where two are one, or one holds all."""
+    seen = {str(place) for place in (root.resolve(), *root.resolve().parents)}
+    whose: dict[str, str] = {}
+    for name in names:
+        real = os.path.realpath(root / name)
+        if real in seen:
+            raise UserError(f"{root / name}: a link to a folder that holds the whole data set; remove it")
+        if real in whose:
+            raise UserError(f"{root}: the class folders '{whose[real]}' and '{name}' are one folder; keep one")
+        whose[real] = name
+    return seen | set(whose)
+
+
+def _pictures(root: Path, folder: Path, skipped: list[tuple[str, str]], seen: set[str]) -> list[str]:
+    """Pictures below a class folder; `seen`: real folders that a link may not lead to again."""
     found = []
-    for place, _, file_names in os.walk(folder, followlinks=True):
+    for place, below, file_names in os.walk(folder, followlinks=True):
+        for one in list(below):
+            real = os.path.realpath(os.path.join(place, one))
+            if real in seen:
+                below.remove(one)
+                skipped.append(
+                    (os.path.relpath(os.path.join(place, one), root), "the same folder as one that is read already")
+                )
+            seen.add(real)
         for file_name in file_names:
             relative = os.path.relpath(os.path.join(place, file_name), root).replace(os.sep, "/")
             if os.path.splitext(file_name)[1].lower() in IMAGE_SUFFIXES:

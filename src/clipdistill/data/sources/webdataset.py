@@ -28,7 +28,7 @@ from clipdistill.data.sources.base import (
 from clipdistill.errors import UserError
 from clipdistill.files import write_text
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 Entry = tuple[str, int, int, list[str], str | None]  # key, offset, size, captions, class (text of .cls)
 
 
@@ -172,6 +172,7 @@ def _scan(file: Path, caption_key: str, skipped: list[tuple[str, str]]) -> list[
                 tar.fileobj.seek(tar.offset)
                 if tar.fileobj.read(512) != bytes(512):
                     raise tarfile.ReadError(f"no end mark at byte {tar.offset}")
+                _nothing_behind(file, tar)
             except tarfile.ReadError as error:
                 skipped.append((file.name, f"cut short or damaged: {error}"))
     except tarfile.ReadError:
@@ -184,9 +185,23 @@ def _scan(file: Path, caption_key: str, skipped: list[tuple[str, str]]) -> list[
         if "image" not in parts:
             skipped.append((key, "no image"))
             continue
+        if "undecoded" in parts:
+            skipped.append((key, f"its .{parts['undecoded']} isn't UTF-8"))
+            continue
         captions = clean_captions(parts.get("txt")) or clean_captions(_json_caption(parts.get("json"), caption_key))
         rows.append((key, *parts["image"], list(captions), parts.get("cls")))
     return rows
+
+
+def _nothing_behind(file: Path, tar: tarfile.TarFile) -> None:
+    """Raise a UserError where a second tar follows the end mark of the first: it wouldn't be read."""
+    end = tar.offset
+    while block := tar.fileobj.read(2**20):
+        if block.count(0) != len(block):
+            raise UserError(
+                f"{file}: behind its end, at byte {end:,}, there is more, as of a second tar that was put behind the "
+                "first; write them as two shards"
+            )
 
 
 def _member(tar: tarfile.TarFile, member: tarfile.TarInfo, groups: dict[str, dict[str, Any]]) -> None:
@@ -200,7 +215,11 @@ def _member(tar: tarfile.TarFile, member: tarfile.TarInfo, groups: dict[str, dic
         parts["image"] = (member.offset_data, member.size)
     elif suffix in ("txt", "json", "cls"):
         handle = tar.extractfile(member)
-        text = handle.read().decode("utf-8-sig", errors="replace") if handle else ""
+        try:
+            text = handle.read().decode("utf-8-sig") if handle else ""
+        except UnicodeDecodeError:
+            parts["undecoded"] = suffix
+            return
         parts[suffix] = text.strip() if suffix == "cls" else text
 
 
