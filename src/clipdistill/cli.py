@@ -193,11 +193,37 @@ def quickstart(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    verify: Annotated[
+        list[Path] | None, typer.Option(help="a store or run to read wholly, for damage, and nothing else; several")
+    ] = None,
+    mend: Annotated[
+        bool,
+        typer.Option("--mend", help="of stores take out what is damaged: the command that wrote one writes it again"),
+    ] = False,
+) -> None:
     """Say what is installed, which accelerators there are, which weights and data are found, how to get the rest."""
+    if verify:
+        _verify(verify, mend)
+        return
+    if mend:
+        raise UserError("--mend: say which store with --verify STORE")
     from clipdistill.runs.doctor import doctor as run_doctor
 
     run_doctor()
+
+
+def _verify(paths: list[Path], mend: bool) -> None:
+    from clipdistill.runs.verify import verify
+
+    broken = 0
+    for path in paths:
+        for what, damaged in verify(path, mend=mend):
+            broken += len(damaged)
+            print("\n".join(damaged) if damaged else f"{what}: whole", flush=True)
+    if broken:
+        again = "; taken out of the stores, which the commands that wrote them go on with" if mend else ""
+        raise UserError(f"{broken} damaged{again}")
 
 
 cli_study.add(app)

@@ -78,7 +78,7 @@ def test_one_changed_byte_is_found(store, name: str) -> None:
         byte = handle.read(1)
         handle.seek(700)
         handle.write(bytes([byte[0] ^ 1]))
-    with pytest.raises(UserError, match=f"{name.split('.')[0]}: rows .* are damaged"):
+    with pytest.raises(UserError, match=rf"{name}: rows .* are damaged"):
         TeacherStore.open(store.path).verify()
 
 

@@ -12,27 +12,11 @@ import numpy as np
 from clipdistill.errors import UserError
 from clipdistill.files import write_json
 from clipdistill.stores.arrays import AGAIN, ArraySpec, digest, open_rows
+from clipdistill.stores.damage import broken_blocks
 from clipdistill.stores.facts import read_facts, require_same
+from clipdistill.stores.log import Line, read_lines
 
-Line = dict[str, Any]
-"""A line of `blocks.jsonl`.
-
-block, view: which samples, and which of their views (0 where no array is keyed by views).
-arrays: name -> [first row, rows, digest].  slots: counts' name -> how many slots each sample has.
-counts: ragged array -> how many rows each slot has.  notes: whatever belongs to the block, as JSON.
-bad: samples that couldn't be read: id, reason.
-"""
-
-
-def read_lines(content: bytes) -> list[Line]:
-    """Return the lines of a block log, up to one that a killed process left torn."""
-    lines = []
-    for text in content.splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            break
-    return lines
+MEND = "`clipdistill doctor --verify {path} --mend` takes out what is, and the command that wrote it writes that again"
 
 
 class Layout:
@@ -103,15 +87,14 @@ class Shard:
         if facts is None or not facts["shard"]["finished"]:
             raise UserError(f"{folder}: this part of the store is missing or unfinished; run `clipdistill cache` again")
         own, views = facts["shard"], int(facts.get("views", 1))
-        self.ids: list[str] = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
-        if len(self.ids) != own["samples"]:
-            raise UserError(f"{folder / 'ids.json'}: doesn't fit shard.json; {AGAIN}")
+        self.ids = _read_ids(folder / "ids.json", own)
         self._log: str = own["log"]
         lines = self._read_log()
         self.block_rows = int(own["block_rows"])
         self.specs = {spec["name"]: ArraySpec(**spec) for spec in facts["arrays"]}
         self.notes = {line["block"]: line["notes"] for line in lines if "notes" in line}
         self._rows: dict[str, int] = own["rows"]
+        self._require_sound(lines, sample=True)
         self.arrays = {name: open_rows(folder, spec, self._rows[name]) for name, spec in self.specs.items()}
         self.layouts = {
             name: Layout(folder, spec, lines, len(self.ids), self.block_rows, views)
@@ -120,13 +103,13 @@ class Shard:
 
     def verify(self) -> None:
         """Read all of it; raise a UserError that names the first damaged file."""
-        lines = self._read_log()
-        arrays = {name: open_rows(self.folder, spec, self._rows[name]) for name, spec in self.specs.items()}
-        for line in lines:
-            for name, (start, count, expected) in line["arrays"].items():
-                block = np.asarray(arrays[name][start : start + count])
-                if digest(block.tobytes()) != expected or not np.isfinite(block).all():
-                    raise UserError(f"{self.folder / name}: rows {start} to {start + count} are damaged; {AGAIN}")
+        self._require_sound(self._read_log())
+
+    def _require_sound(self, lines: Sequence[Line], *, sample: bool = False) -> None:
+        for name, spec in self.specs.items():
+            open_rows(self.folder, spec, self._rows[name])  # its size is looked at
+        for damage in broken_blocks(self.folder, self.specs, lines, sample=sample):
+            raise UserError(f"{damage}; {MEND.format(path=self.folder.parent)}")
 
     def _read_log(self) -> list[dict[str, Any]]:
         path = self.folder / "blocks.jsonl"
@@ -134,6 +117,19 @@ class Shard:
         if digest(content) != self._log:  # it says where rows are: a wrong one would give wrong targets
             raise UserError(f"{path}: damaged or missing; {AGAIN}")
         return read_lines(content)
+
+
+def _read_ids(path: Path, own: dict[str, Any]) -> list[str]:
+    content = path.read_bytes() if path.is_file() else b""
+    if digest(content) != own.get("ids", digest(content)):  # stores that were written earlier have none
+        raise UserError(f"{path}: damaged or missing; {MEND.format(path=path.parent.parent)}")
+    try:
+        ids: list[str] = json.loads(content)
+    except ValueError:
+        ids = []
+    if len(ids) != own["samples"]:
+        raise UserError(f"{path}: doesn't fit shard.json; {AGAIN}")
+    return ids
 
 
 def shard_folder(path: Path, rank: int, world_size: int) -> Path:

@@ -15,8 +15,10 @@ from clipdistill.errors import UserError
 from clipdistill.files import require_space, write_json, write_text
 from clipdistill.locks import hold
 from clipdistill.stores.arrays import ArraySpec, RowsFile, digest
+from clipdistill.stores.damage import broken_blocks
 from clipdistill.stores.facts import read_facts, require_same
-from clipdistill.stores.shards import Line, read_lines, refuse_other, shard_folder
+from clipdistill.stores.log import Line, read_lines
+from clipdistill.stores.shards import refuse_other, shard_folder
 
 BLOCK_ROWS = 1024
 
@@ -158,12 +160,30 @@ class ShardWriter:
             )
 
     def finish(self) -> None:
-        """Mark the shard as complete."""
+        """Read all of it again, and mark the shard as complete.
+
+        Raises:
+            UserError: a block isn't what was written. It is taken out: the same command writes it again.
+        """
         if not self.finished:
             bad = [{"id": name, "reason": reason} for name, reason in self.bad.items()]
-            log = digest((self.folder / "blocks.jsonl").read_bytes())
-            self.facts["shard"] |= {"rows": self._ends, "log": log, "bad": bad, "finished": True}
+            content = (self.folder / "blocks.jsonl").read_bytes()
+            self._require_written(read_lines(content))
+            ids = digest((self.folder / "ids.json").read_bytes())
+            own = {"rows": self._ends, "log": digest(content), "ids": ids, "bad": bad, "finished": True}
+            self.facts["shard"] |= own
             write_json(self.folder / "shard.json", self.facts)
+
+    def _require_written(self, lines: list[Line]) -> None:
+        broken = list(broken_blocks(self.folder, self.specs, lines))
+        if broken:
+            for damage in broken:
+                lines[damage.line or 0]["again"] = True
+            write_text(self.folder / "blocks.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+            raise UserError(
+                f"{broken[0]}: the disk doesn't give back what was written to it ({len(broken)} blocks); run the same "
+                "again, which writes them again, and look after the disk"
+            )
 
     def _bytes(self, views: int) -> int:
         total = 64 * self.samples  # ids and the log
@@ -176,6 +196,8 @@ class ShardWriter:
         found = read_facts(self.folder / "shard.json")
         if found is not None:
             require_same(self.folder, found, facts)
+            if not found["shard"]["finished"]:  # damaged ones may have been the reason
+                write_json(self.folder / "ids.json", self._ids)
             return found
         own = {"start": self.start, "samples": self.samples, "block_rows": block_rows, "finished": False}
         write_json(self.folder / "ids.json", self._ids)
@@ -194,8 +216,8 @@ class ShardWriter:
                 self._ends[name] = max(self._ends[name], start + count)
                 self._places[name, line["view"], line["block"]] = [start, count]
         if not self.finished:
-            # A block with bad samples is tried again: the files may have been mended.
-            lines = [line for line in lines if not line["bad"]]
+            # A block with bad samples is tried again: the files may have been mended; and one that was found damaged.
+            lines = [line for line in lines if not line["bad"] and not line.get("again")]
             write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
         for line in lines:
             self._note(line)
