@@ -100,7 +100,7 @@ def test_truncated_files_are_bad(kind: str) -> None:
 
 def test_empty_missing_and_folder(tmp_path) -> None:
     (tmp_path / "zero.png").write_bytes(b"")
-    for name, reason in (("zero.png", "empty"), ("none.png", "no such file"), (".", "directory")):
+    for name, reason in (("zero.png", "empty"), ("none.png", "no such file"), (".", "a folder, not a file")):
         with pytest.raises(BadImage, match=reason):
             ImageRef.from_path(tmp_path / name).open()
 

@@ -12,6 +12,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are decoded: a 40 kB file can claim 10 gigapixels."""
 
+MOST_BYTES = 2**28
+"""Larger files are refused before they are read."""
+
+MOST_NARROW = 500
+"""How many times as long as the other a side may be: with the shorter resized to 224, the longer would be 112,000."""
+
 ORIGINAL_SIZE = "clipdistill_original_size"
 """Key in `Image.info` under which a JPEG decoded at a fraction of its size keeps its (width, height) at full size."""
 
@@ -50,6 +56,8 @@ def decode(data: bytes, min_sizes: Sequence[int | None] = (None,)) -> list[Image
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise BadImage(f"{width} x {height} pixels are more than the limit of {MAX_PIXELS:,}")
+            if max(width, height) > MOST_NARROW * min(width, height):
+                raise BadImage(f"{width} x {height} pixels: one side is more than {MOST_NARROW} times the other")
             scale = _reduction(image, min_size)
             if scale not in done:
                 if scale > 1:

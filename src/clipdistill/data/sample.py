@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clipdistill.data.decode import BadImage, decode
+from clipdistill.data.decode import MOST_BYTES, BadImage, decode
 
 __all__ = ["BadImage", "ImageRef", "Regions", "Sample"]
 
@@ -57,8 +59,10 @@ class ImageRef:
         if not isinstance(self._where, str):
             raise TypeError("a picture made from an array has no encoded bytes")
         try:
-            with open(self._where, "rb") as handle:
+            with open(self._where, "rb", opener=_open_file) as handle:
                 if self._size < 0:
+                    if (size := os.fstat(handle.fileno()).st_size) > MOST_BYTES:
+                        raise BadImage(f"{self._where}: {size:,} bytes are more than the limit of {MOST_BYTES:,}")
                     return handle.read()
                 handle.seek(self._offset)
                 data = handle.read(self._size)
@@ -116,6 +120,16 @@ class ImageRef:
         if isinstance(self._where, str):
             return f"ImageRef({self._where!r}, {self._offset}, {self._size})"
         return f"ImageRef(<{self.byte_size()} bytes>)"
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Open a regular file of a size that a picture may have: a pipe would be waited for, a device never ends."""
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    facts = os.fstat(handle)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(handle)
+        raise BadImage(f"{path}: {'a folder' if stat.S_ISDIR(facts.st_mode) else 'a pipe or a device'}, not a file")
+    return handle
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from clipdistill.recipe.base import Options, Strict
 from clipdistill.recipe.training import TrainSpec
@@ -218,7 +218,7 @@ def _with_method(stage: Any, method: dict[str, str]) -> Any:
 class Recipe(Strict):
     """One run: data + models + task + training + evaluation."""
 
-    name: str
+    name: str = Field(description="also the folder of its runs in a study, below which it stays")
     about: str = ""
     paper: str | None = Field(None, description="printed numbers for the report: PAPER/TABLE or PAPER/TABLE/ROW")
     seed: int = 0
@@ -244,6 +244,13 @@ class Recipe(Strict):
         task = values.get("task")
         method = {"method": task["method"]} if isinstance(task, dict) and "method" in task else {}
         return values | {"stages": [_with_method(stage, method) for stage in values["stages"]]}
+
+    @field_validator("name")
+    @classmethod
+    def _stays_below(cls, name: str) -> str:
+        if any(part in ("", ".", "..") or "\0" in part for part in name.replace("\\", "/").split("/")):
+            raise ValueError("it is a folder's name too: no '..', and no '/' at its ends, such as 'mine/first'")
+        return name
 
     def to_yaml(self) -> str:
         """The recipe as resolved, as YAML."""

@@ -67,6 +67,7 @@ class TableSource:
         skipped: list[tuple[str, str]],
         classes: tuple[str, ...] | None = None,
     ) -> None:
+        require_inside(root, (row.image for row in rows), name)
         self.name = name
         self.root = root
         self.classes = classes
@@ -145,7 +146,31 @@ def existing(path: str | Path, what: str, get: str = "") -> Path:
     found = Path(os.path.expandvars(os.path.expanduser(str(path))))
     if not found.exists():
         raise UserError(f"{found}: no such {what}{'; ' + get if get else ''}")
+    if not (found.is_file() or found.is_dir()):
+        raise UserError(f"{found}: a pipe or a device, not a {what}")
     return found
+
+
+def require_inside(root: Path, images: Iterable[str], origin: str, option: str = "root") -> None:
+    """Raise a UserError where a data set names pictures outside its folder: it may not be the user's own.
+
+    Links are followed: they are the user's. `option` says what holds the pictures, so that / allows any.
+    """
+    base = os.path.abspath(root)
+    within = base.rstrip(os.sep) + os.sep
+    outside = [
+        image
+        for image in images
+        if (".." in image or os.path.isabs(image))
+        and not os.path.normpath(os.path.join(base, image)).startswith(within)
+    ]
+    if outside:
+        whole = [os.path.dirname(image) for image in outside if os.path.isabs(image)]
+        where = f", such as '{option}: {os.path.commonpath(whole)}'" if len(whole) == len(outside) else ""
+        raise UserError(
+            f"{origin}: {outside[0]} lies outside {base}, as do {len(outside) - 1:,} others; if that is right, set "
+            f"'{option}' to a folder that holds them all{where}"
+        )
 
 
 def not_empty(rows: Sequence[Any], path: str | Path, skipped: Sequence[tuple[str, str]], what: str) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from clipdistill.data.sample import ImageRef, Sample
 from clipdistill.data.sources.annotations import read_json
-from clipdistill.data.sources.base import existing, not_empty, unique_ids
+from clipdistill.data.sources.base import existing, not_empty, require_inside, unique_ids
 from clipdistill.data.sources.questions import QuestionSource, Skipped
 from clipdistill.errors import UserError
 
@@ -63,6 +63,7 @@ def open_llava(
             ids.append(label)
             records.append(found)
     not_empty(records, file, skipped, "usable conversations")
+    require_inside(pictures.root, (one[1] for one in records if one[1]), str(file))
     return LlavaSource(name or file.stem, list(unique_ids(ids)), records, skipped, pictures.root, subset)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from clipdistill.data.question_types import QuestionTypes, load_question_types
 from clipdistill.data.sample import BadImage, ImageRef, Regions, Sample
-from clipdistill.data.sources.base import existing, find_root, not_empty, unique_ids
+from clipdistill.data.sources.base import existing, find_root, not_empty, require_inside, unique_ids
 from clipdistill.data.sources.questions import QuestionSource, Skipped, json_lines, split_file
 from clipdistill.data.tagged_text import check_tokens, tagged_text
 from clipdistill.errors import nearest
@@ -69,6 +69,7 @@ def open_vcr(
         place for base in (folder, folder.parent) for place in (base / "vcr1images", base)
     ]  # fmt: skip
     place = find_root(roots, [each[2] for each in found], file)
+    require_inside(place, (one for each in found for one in each[2:4]), str(file))
     regions: dict[str, Regions | str] = {}
     pictures: dict[str, bool] = {}
     rows = []
