@@ -39,7 +39,19 @@ def test_keys_that_only_look_alike_and_those_over_a_merged_mapping_stand() -> No
     assert found["own"] == {"lr": 3, "epochs": 2} and found["both"]["x"] == 1
 
 
-@pytest.mark.parametrize("text", ["a: [1", "a: !!python/object/apply:os.system [ls]", "a: b: c", "\t- x", "a: \x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [1",
+        "a: !!python/object/apply:os.system [ls]",
+        "a: b: c",
+        "\t- x",
+        "a: \x00",
+        "2024-13-45",
+        "9" * 5000,
+        "[" * 5000,
+    ],
+)
 def test_what_is_no_yaml_is_an_error_of_yaml(text: str) -> None:
     with pytest.raises(yaml.YAMLError):
         parse_yaml(text)
@@ -49,3 +61,19 @@ def test_a_recipe_with_a_key_twice(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("extends: petri/quickstart\nname: mine\ntrain: {lr: 0.1}\ntrain: {epochs: 1}\n")
     with pytest.raises(UserError, match="`train` is there twice, in lines 3 and 4"):
         load_recipe(str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize(
+    "said", ["seed=-1", "seed=99999999999999999999999", "train.epochs=99999999999", "petri.seed=-5"]
+)
+def test_numbers_that_nothing_can_be_made_of(said: str) -> None:
+    with pytest.raises(UserError, match=f"`{said.partition('=')[0]}`"):
+        load_recipe("petri/quickstart", [said])
+
+
+def test_a_value_of_5000_letters_is_not_echoed(capsys: pytest.CaptureFixture[str]) -> None:
+    from clipdistill.errors import complain
+
+    complain(f"model '{'a' * 5000}': no\nsuch model", 2)
+    line = capsys.readouterr().err
+    assert len(line) < 400 and line.endswith("': no such model\n") and "aaa...aaa" in line

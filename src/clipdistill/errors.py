@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,7 @@ def usage(error: Any) -> int:
 
 
 def complain(message: str, code: int) -> int:
-    """Print one line on stderr and return the exit code."""
-    print(f"clipdistill: {' '.join(message.splitlines())}", file=sys.stderr)
+    """Print one line on stderr and return the exit code. Of a word of 500 letters both ends are shown."""
+    line = re.sub(r"\S{500,}", lambda word: f"{word[0][:200]}...{word[0][-60:]}", " ".join(message.splitlines()))
+    print(f"clipdistill: {line}", file=sys.stderr)
     return code

@@ -37,11 +37,13 @@ def parse_yaml(text: str) -> Any:
     """The content of a YAML text; plain values only, whatever tags it has.
 
     Raises:
-        yaml.YAMLError: it isn't YAML, or a mapping has a key twice.
+        yaml.YAMLError: it isn't YAML, has a value that can't be, or a mapping has a key twice.
     """
     loader = _Loader(text)
     try:
         return loader.get_single_data()
+    except (ValueError, RecursionError) as error:  # the 45th of a month, a number of 5,000 digits, 1,000 brackets
+        raise yaml.YAMLError(str(error)) from error
     finally:
         loader.dispose()
 

@@ -16,6 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from clipdistill.errors import UserError
 from clipdistill.files import write_text
 
+NUMBERS = ("step", "seconds")
+"""Of a line, what is reckoned with."""
+
 
 class Metrics:
     """Appends a line to metrics.jsonl and passes it on to the trackers.
@@ -50,7 +53,7 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl up to one that was cut off or isn't a mapping; empty when there is no file."""
+    """The lines of a metrics.jsonl up to one that was cut off or isn't one of ours; empty when there is no file."""
     lines: list[dict[str, Any]] = []
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -58,7 +61,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
                 found = json.loads(line)
             except json.JSONDecodeError:
                 break
-            if not isinstance(found, dict):
+            if not isinstance(found, dict) or not all(isinstance(found.get(key, 0), int | float) for key in NUMBERS):
                 break
             lines.append(found)
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -109,15 +110,42 @@ def _fit_projection(visual: Any) -> None:
         head.mlp.fc1 = nn.Linear(width, old.out_features, bias=old.bias is not None)
 
 
-def full_preprocess(clip: Any, overlay: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return preprocessing with every field filled: open_clip's defaults, then `overlay`, then the tower's own size."""
+PREPROCESS = {
+    "interpolation": ("bicubic", "bilinear", "random"),
+    "resize_mode": ("shortest", "longest", "squash"),
+}
+
+
+def full_preprocess(clip: Any, overlay: dict[str, Any] | None = None, where: object = "model") -> dict[str, Any]:
+    """Return preprocessing with every field filled: open_clip's defaults, then `overlay`, then the tower's own size.
+
+    Raises:
+        UserError: a value that no preprocessing has; `where` names whose.
+    """
     from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
     found: dict[str, Any] = merge_preprocess_dict(asdict(PreprocessCfg()), overlay or {})
     size = getattr(clip.visual, "image_size", None) or found["size"]
     found["size"] = [int(size), int(size)] if isinstance(size, int) else [int(side) for side in size]
+    for key in ("mean", "std"):
+        values = found[key]
+        if not isinstance(values, list | tuple) or len(values) != 3 or not all(map(_is_finite, values)):
+            raise UserError(f"{where}: `preprocess_cfg.{key}` is {values!r}, not a number a colour")
+    if min(found["std"]) <= 0:
+        raise UserError(f"{where}: `preprocess_cfg.std` is {found['std']!r}; what is divided by is above 0")
+    for key, allowed in PREPROCESS.items():
+        if found[key] is not None and found[key] not in allowed:
+            raise UserError(f"{where}: `preprocess_cfg.{key}` is {found[key]!r}; there are {', '.join(allowed)}")
+    if not isinstance(found["fill_color"], int) or not 0 <= found["fill_color"] <= 255:
+        raise UserError(
+            f"{where}: `preprocess_cfg.fill_color` is {found['fill_color']!r}, not a whole number from 0 to 255"
+        )
     found["mean"], found["std"] = list(found["mean"]), list(found["std"])
     return found
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def attach_preprocess(clip: nn.Module, preprocess: dict[str, Any]) -> None:

@@ -49,7 +49,8 @@ def assemble(name: str, config: dict[str, Any], *, folder: Path | None = None) -
     model_cfg = deepcopy(config["model_cfg"])
     tokenizer = make_tokenizer(model_cfg["text_cfg"], name, folder)  # first: its files may be missing
     clip = build_clip(model_cfg if folder is None else _with_text_tower_of(folder, model_cfg), name)
-    preprocess = full_preprocess(clip, config.get("preprocess_cfg"))
+    where = name if folder is None else folder / "open_clip_config.json"
+    preprocess = full_preprocess(clip, config.get("preprocess_cfg"), where)
     attach_preprocess(clip, preprocess)
     full = {**config, "model_cfg": model_cfg, "preprocess_cfg": preprocess}
     vision, text = model_cfg["vision_cfg"], model_cfg["text_cfg"]
@@ -107,7 +108,13 @@ def _from_folder(folder: Path, label: str | None = None) -> DualEncoder:
     if (folder / "open_clip_config.json").is_file():
         config = read_folder_config(folder)
         label = label or config.get("clipdistill", {}).get("name") or folder.resolve().name
-        model = assemble(label, config, folder=folder)
+        try:
+            model = assemble(label, config, folder=folder)
+        except UserError:
+            raise
+        except Exception as error:  # whatever open_clip makes of values that no model has
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"{folder / 'open_clip_config.json'}: no model can be made of it ({reason})") from error
         load_weights(model.clip, _weights_file(folder), label)
         return model
     if (folder / "config.json").is_file():

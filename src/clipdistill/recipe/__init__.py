@@ -22,7 +22,7 @@ class PetriSpec(Strict):
     images: int = Field(6000, ge=1, description="training pictures")
     val: int = Field(500, ge=1)
     test: int = Field(1000, ge=1)
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     image_size: int = Field(64, ge=16)
     skew: Literal["even", "natural"] = "even"
     scenes: Literal["full", "pairs"] = Field("full", description="pairs: two large plain things and how they lie")
@@ -221,7 +221,7 @@ class Recipe(Strict):
     name: str = Field(description="also the folder of its runs in a study, below which it stays")
     about: str = ""
     paper: str | None = Field(None, description="printed numbers for the report: PAPER/TABLE or PAPER/TABLE/ROW")
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     petri: PetriSpec | None = None
     data: DataSpec
     student: ModelSpec

@@ -14,8 +14,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class TrainSpec(Strict):
     """How long, how fast and in which precision."""
 
-    epochs: int = Field(1, ge=1)
-    max_steps: int | None = Field(None, ge=1)
+    epochs: int = Field(1, ge=1, le=10**9)
+    max_steps: int | None = Field(None, ge=1, le=10**12)
     batch_size: int = Field(256, ge=1, description="pairs an optimizer step, over all processes")
     micro_batch: int | None = Field(None, ge=1, description="pairs encoded at once on a process (gradient cache)")
     lr: float = Field(1e-3, gt=0)

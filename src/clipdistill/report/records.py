@@ -89,7 +89,12 @@ def read_run(path: str | Path) -> RunRecord:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a metrics.jsonl in order of step; of a step that comes twice, the later line counts."""
-    return [line for _, line in sorted({line["step"]: line for line in _lines(path) if "step" in line}.items())]
+    return [
+        line
+        for _, line in sorted(
+            {line["step"]: line for line in _lines(path) if isinstance(line.get("step"), int)}.items()
+        )
+    ]
 
 
 def _models(path: Path, key: str = "models") -> dict[str, ModelRecord]:

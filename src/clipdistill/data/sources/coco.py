@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from clipdistill.data.sources.annotations import Boxes, read_json
+from clipdistill.data.sources.annotations import Boxes, is_id, read_json, shown
 from clipdistill.data.sources.base import Row, TableSource, clean_captions, existing, find_root, not_empty, unique_ids
 from clipdistill.errors import UserError
 
@@ -35,15 +35,23 @@ def open_coco(
         raise UserError(f"{file}: not a COCO file (no list 'images' in it)")
     if not isinstance(content.get("annotations"), list):
         raise UserError(f"{file}: no 'annotations' in it; image-info files of test splits have no captions")
+    skipped: list[tuple[str, str]] = []
     captions: dict[Any, list[str]] = defaultdict(list)
-    for annotation in content["annotations"]:
-        captions[annotation.get("image_id")].extend(clean_captions(annotation.get("caption")))
-    if content["annotations"] and not any("caption" in annotation for annotation in content["annotations"]):
+    for number, annotation in enumerate(content["annotations"]):
+        whose = annotation.get("image_id") if isinstance(annotation, dict) else annotation
+        if is_id(whose) and isinstance(annotation, dict):
+            captions[whose].extend(clean_captions(annotation.get("caption")))
+        else:
+            skipped.append((f"annotation {number}", f"no image has the id {shown(whose)}"))
+    annotations = [one for one in content["annotations"] if isinstance(one, dict)]
+    if annotations and not any("caption" in annotation for annotation in annotations):
         raise UserError(f"{file}: its annotations have no 'caption'; give the captions_*.json file and this as 'boxes'")
     regions = Boxes(boxes, categories) if boxes else None
-    skipped: list[tuple[str, str]] = []
     rows = []
     for number, image in enumerate(content["images"]):
+        if not isinstance(image, dict) or not is_id(image.get("id")):
+            skipped.append((f"image {number}", "no id, or not an object"))
+            continue
         file_name = str(image.get("file_name") or "").replace("\\", "/")
         if not file_name:
             skipped.append((f"image {number}", "no file_name"))

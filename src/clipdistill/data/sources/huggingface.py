@@ -165,6 +165,7 @@ def _load(path: str, split: str | None, config: str | None) -> Any:
                 raise UserError(f"{path}: no split '{split}'; it has {', '.join(splits)}.{nearest(split, splits)}")
         if not files:
             raise UserError(f"{path}: no such parquet file")
+        _require_parquet(files)
         return datasets.concatenate_datasets([datasets.Dataset.from_parquet(file) for file in files])
     try:
         if os.path.isdir(place) and {"state.json", "dataset_dict.json"} & set(os.listdir(place)):
@@ -190,6 +191,22 @@ def _load(path: str, split: str | None, config: str | None) -> Any:
     if split is not None and str(loaded.split) not in (split, "None"):
         raise UserError(f"{path}: no split '{split}'; it holds '{loaded.split}' alone")
     return loaded
+
+
+def _require_parquet(files: Sequence[str]) -> None:
+    """Raise a UserError that names the first file that is cut short or is something else, and where columns differ."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    names: list[str] | None = None
+    for file in files:
+        try:
+            found = parquet.read_schema(file).names
+        except (pyarrow.ArrowException, OSError) as error:
+            raise UserError(f"{file}: no whole parquet file ({str(error).splitlines()[0]}); fetch it again") from None
+        if names is not None and found != names:
+            raise UserError(f"{file}: has the columns {', '.join(found)}, and {files[0]} {', '.join(names)}")
+        names = found
 
 
 def _by_type(data: Any, type_name: str) -> str | None:
