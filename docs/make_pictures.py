@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine",),
     ("runs", "running"),
     ("analysis", "mitigate"),
-    ("cli_analysis", "cli_data", "cli_study"),
+    ("cli_analysis", "cli_data", "cli_doctor", "cli_study"),
     ("cli", "__init__"),
 )
 EVERYWHERE = ("errors", "files", "locks", "yaml_files")  # drawn without their arrows: nearly everything uses them

@@ -2,7 +2,8 @@
 
 What the command does is a function here: `load_recipe`, `recipe_names`, `train`, `cache`, `evaluate_model`,
 `score_answers_file`, `build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `analyse`, `model_cka`,
-`rank_teachers`, `quickstart`, `doctor`, and `load_model` for whatever a command takes as MODEL.
+`rank_teachers`, `quickstart`, `doctor`; `load_model` opens whatever a command takes as MODEL, `embed_images` and
+`embed_texts` are what is asked of it most.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from clipdistill.analysis import analyse, rank_teachers
     from clipdistill.analysis.likeness import model_cka
+    from clipdistill.evaluate.at_hand import embed_images, embed_texts
     from clipdistill.evaluate.vlm import score_answers_file
     from clipdistill.mitigate import mitigate_vcr, vcr_bias
     from clipdistill.models import load_model
@@ -34,6 +36,8 @@ __all__ = [
     "build_report",
     "cache",
     "doctor",
+    "embed_images",
+    "embed_texts",
     "evaluate_model",
     "interpolate",
     "load_model",
@@ -55,6 +59,8 @@ _HOMES = {
     "build_report": "report",
     "cache": "runs.caching",
     "doctor": "runs.doctor",
+    "embed_images": "evaluate.at_hand",
+    "embed_texts": "evaluate.at_hand",
     "evaluate_model": "runs.evaluation",
     "interpolate": "runs.interpolation",
     "load_model": "models",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from clipdistill import cli_analysis, cli_data, cli_study
+from clipdistill import cli_analysis, cli_data, cli_doctor, cli_study
 from clipdistill.errors import Interrupted, UserError
 from clipdistill.running import exit_code, read_options, show_runs
 
@@ -18,8 +19,23 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Knowledge distillation into and out of CLIP-style models.",
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"clipdistill {version('clipdistill')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and stop", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Knowledge distillation into and out of CLIP-style models."""
+
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="name (see `clipdistill recipes`) or YAML file")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="such as train.lr=3e-4")]
@@ -46,6 +62,7 @@ def train(
         raise Interrupted(f"{stop}; go on with the same command and --resume") from stop
     if run is not None and run.evaluation.is_file():
         show_runs([run.path])
+        print(f"student: {run.path / 'student'}\nreport: {run.path / 'report.html'}")
 
 
 @app.command()
@@ -192,40 +209,7 @@ def quickstart(
         print(f"report: {run.path / 'report.html'}")
 
 
-@app.command()
-def doctor(
-    verify: Annotated[
-        list[Path] | None, typer.Option(help="a store or run to read wholly, for damage, and nothing else; several")
-    ] = None,
-    mend: Annotated[
-        bool,
-        typer.Option("--mend", help="of stores take out what is damaged: the command that wrote one writes it again"),
-    ] = False,
-) -> None:
-    """Say what is installed, which accelerators there are, which weights and data are found, how to get the rest."""
-    if verify:
-        _verify(verify, mend)
-        return
-    if mend:
-        raise UserError("--mend: say which store with --verify STORE")
-    from clipdistill.runs.doctor import doctor as run_doctor
-
-    run_doctor()
-
-
-def _verify(paths: list[Path], mend: bool) -> None:
-    from clipdistill.runs.verify import verify
-
-    broken = 0
-    for path in paths:
-        for what, damaged in verify(path, mend=mend):
-            broken += len(damaged)
-            print("\n".join(damaged) if damaged else f"{what}: whole", flush=True)
-    if broken:
-        again = "; taken out of the stores, which the commands that wrote them go on with" if mend else ""
-        raise UserError(f"{broken} damaged{again}")
-
-
+cli_doctor.add(app)
 cli_study.add(app)
 cli_analysis.add(app)
 

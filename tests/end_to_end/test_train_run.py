@@ -13,6 +13,7 @@ import torch
 from conftest import Command
 from PIL import Image
 
+import clipdistill
 from clipdistill.data.sources import FORMATS
 from clipdistill.engine.trainer import Trainer
 from clipdistill.models import load_model
@@ -70,6 +71,7 @@ def test_a_whole_run(
     out = tmp_path / "run"
     said = command("train", recipe, suites(world), "compare=[teacher, base, control]", "--out", out)
     assert said.code == 0, said.err
+    assert said.out.endswith(f"student: {out / 'student'}\nreport: {out / 'report.html'}\n")
 
     # The data of the suites was opened once, for the check before the training, four models and the examples.
     assert opened.count(("karpathy", "test")) == opened.count(("imagefolder", None)) == 1
@@ -233,3 +235,4 @@ def test_other_commands(command: Command, tmp_path: Path) -> None:
     shown = command("recipes", "clip_kd/all_terms")
     assert shown.code == 0 and "name: clip_kd/all_terms" in shown.out
     assert "train" in command("--help").out
+    assert command("--version").out == f"clipdistill {clipdistill.__version__}\n"

@@ -62,7 +62,7 @@ def decode(data: bytes, min_sizes: Sequence[int | None] = (None,)) -> list[Image
             if scale not in done:
                 if scale > 1:
                     image.draft(None, (width // scale, height // scale))
-                done[scale] = _upright_rgb(image)
+                done[scale] = upright_rgb(image)
                 if scale > 1:
                     turned = (width > height) != (done[scale].width > done[scale].height) and width != height
                     done[scale].info[ORIGINAL_SIZE] = (height, width) if turned else (width, height)
@@ -83,7 +83,8 @@ def _reduction(image: Image.Image, min_size: int | None) -> int:
     return next((scale for scale in (8, 4, 2) if min(image.size) >= min_size * scale), 1)
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode as RGB: EXIF orientation applied, transparency laid on white, 16 bits scaled to 8."""
     image.load()
     # exif_transpose parses and copies; only pictures that carry metadata need it (TIFF keeps it in its tags).
     if image.format == "TIFF" or "exif" in image.info or "xmp" in image.info:

@@ -12,6 +12,9 @@ from clipdistill.models.image_layers import ImageLayer, image_layers
 from clipdistill.models.token_features import image_token_features, text_token_features
 from clipdistill.models.tokenisation import TextTokenizer
 
+RANGE = 1e-3
+"""How far floats that were computed may lie outside [0, 1]."""
+
 
 class DualEncoder(nn.Module):
     """An open_clip model with its preprocessing and its tokenizer.
@@ -46,6 +49,14 @@ class DualEncoder(nn.Module):
         # Not buffers: `model.to(torch.bfloat16)` would round them, and with them every pixel.
         self._statistics: dict[tuple[torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
 
+    def __repr__(self) -> str:
+        """One line; `repr(model.clip)` has every layer."""
+        height, width = self.preprocess["size"]
+        count = sum(one.numel() for one in self.parameters())
+        return (
+            f"{type(self).__name__}({self.name!r}: {count:,} parameters, {height} x {width} pixels -> {self.embed_dim})"
+        )
+
     @property
     def tokenizer_key(self) -> str:
         """Equal keys mean that every text gives equal token ids."""
@@ -71,9 +82,18 @@ class DualEncoder(nn.Module):
 
         Returns:
             (pixels - mean) / std in the tower's precision, [B, 3, H, W].
+
+        Raises:
+            ValueError: floats outside [0, 1], such as pixels that were normalised already.
         """
         precision = next(self.clip.visual.parameters()).dtype
         working = torch.promote_types(precision, torch.float32)
+        if pixels.dtype != torch.uint8 and not pixels.requires_grad and len(pixels):
+            low, high = (float(end) for end in pixels.detach().aminmax())
+            if low < -RANGE or high > 1 + RANGE:
+                raise ValueError(
+                    f"pixels from {low:.3g} to {high:.3g}: give uint8, or floats in [0, 1]; mean and std come here"
+                )
         scaled = pixels.to(working).div(255) if pixels.dtype == torch.uint8 else pixels.to(working)
         mean, std = self._mean_and_std(scaled.device, working)
         normal = ((scaled - mean) / std).to(precision)

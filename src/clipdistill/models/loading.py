@@ -76,7 +76,7 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> DualEnco
 
     Raises:
         UserError: nothing has this name (the nearest is given), or its files are missing, damaged, or not on this
-            machine while the hub can't be reached (what to fetch and where to put it is said).
+            machine while the hub can't be reached (what to fetch and where to put it is said); no such device.
     """
     text = str(name)
     if text.startswith(HUB):
@@ -95,7 +95,15 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> DualEnco
         model = create_model(text)
     else:
         raise UserError(f"model '{text}': there is no such folder; give a checkpoint or RUN folder, or a model name")
-    return model.eval().to(device)
+    return moved(model.eval(), device)
+
+
+def moved(model: DualEncoder, device: str | torch.device) -> DualEncoder:
+    """The model on a device; a UserError for one that isn't there."""
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch that was built without CUDA asserts
+        raise UserError(f"device '{device}': {str(error).splitlines()[0]}; `clipdistill doctor` lists them") from error
 
 
 def _looks_like_path(text: str) -> bool:
