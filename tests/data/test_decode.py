@@ -160,3 +160,8 @@ def test_arrays_are_checked_and_shown() -> None:
     assert np.array_equal(np.asarray(ImageRef.from_array(pixels).open()), pixels)
     with pytest.raises(ValueError, match="uint8"):
         ImageRef.from_array(pixels.astype(np.float32))
+
+
+def test_a_picture_of_an_iphone_is_called_what_it_is() -> None:
+    with pytest.raises(BadImage, match="a HEIC picture, which isn't read; convert it"):
+        ImageRef.from_bytes(b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(64)).open()

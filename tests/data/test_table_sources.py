@@ -251,3 +251,28 @@ def test_imagefolder_split_classes_and_file_list(tmp_path) -> None:
     (tmp_path / "empty" / "x").mkdir(parents=True)
     with pytest.raises(UserError, match="no pictures in class folders"):
         open_source({"format": "imagefolder", "path": str(tmp_path / "empty")})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.png,a cat\nb.png,a dog\n", "its first line has a picture's name, not those of columns; write image,caption"),
+        ("image,caption\nA.PNG,a cat\n", r"there is .*a\.png, which is another name"),
+        ("image,caption\na.jpeg,a cat\n", r"looked for .*a\.jpeg, "),
+    ],
+)
+def test_a_stranger_gets_a_sentence(tmp_path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        open_source(table(tmp_path, text))
+
+
+def test_options_of_another_kind(tmp_path) -> None:
+    path = table(tmp_path, "0,caption,split\na.png,a cat,2014\n")
+    spec = {"format": "csv", "path": path, "image": 0, "split": 2014}
+    assert captions(open_source(spec)) == {"a.png": ("a cat",)}  # YAML's numbers are names here
+    with pytest.raises(UserError, match="data format 'csv': `caption` is {'a': 1}: input should be"):
+        open_source({**spec, "caption": {"a": 1}})
+    with pytest.raises(UserError, match=r"no column '7'; it has '0', 'caption', 'split'"):
+        open_source({**spec, "image": 7})
+    with pytest.raises(UserError, match=rf"{tmp_path}: a folder; name the table in it \(t.csv\)"):
+        open_source({"format": "csv", "path": str(tmp_path)})

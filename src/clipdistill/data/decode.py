@@ -30,6 +30,10 @@ Image.init()
 _KNOWN = [name for name in FORMATS if name in Image.OPEN]
 
 
+HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+"""What ISO files of iPhones' pictures call themselves; AVIF's are others."""
+
+
 class BadImage(Exception):
     """One picture can't be used; `str(error)` is the reason. Not a `UserError`: one bad sample doesn't end a run."""
 
@@ -71,6 +75,10 @@ def decode(data: bytes, min_sizes: Sequence[int | None] = (None,)) -> list[Image
     except BadImage:
         raise
     except UnidentifiedImageError:
+        if data[4:8] == b"ftyp" and data[8:12] in HEIC:
+            raise BadImage(
+                "a HEIC picture, which isn't read; convert it, such as with `heif-convert a.heic a.jpg`"
+            ) from None
         raise BadImage(f"not an image (it starts with {data[:12]!r})") from None
     except Exception as error:  # a hostile or broken file can raise nearly anything from inside a decoder
         raise BadImage(f"can't be decoded ({str(error) or type(error).__name__})") from error

@@ -191,7 +191,20 @@ def find_root(candidates: Sequence[Path], images: Sequence[str], origin: Path, o
         if any((candidate / image).is_file() for image in probes):
             return candidate
     places = ", ".join(str(candidate / probes[0]) for candidate in candidates[:3])
-    raise UserError(f"{origin}: its pictures are not there (looked for {places}); set '{option}' to their folder")
+    alike = next((found for candidate in candidates for found in _but_for_case(candidate / probes[0])), None)
+    hint = f"; there is {alike}, which is another name" if alike else ""
+    raise UserError(f"{origin}: its pictures are not there (looked for {places}{hint}); set '{option}' to their folder")
+
+
+def _but_for_case(path: Path) -> list[Path]:
+    """Files beside `path` whose names are its own in other letters: a.JPG where a.jpg is named, a.jpeg, too."""
+    if not path.parent.is_dir():
+        return []
+    return [one for one in sorted(path.parent.iterdir()) if _plain_name(one) == _plain_name(path) and one != path]
+
+
+def _plain_name(path: Path) -> str:
+    return path.name.lower().replace(".jpeg", ".jpg")
 
 
 def class_captions(templates: str | Sequence[str] | None, name: str) -> tuple[str, ...]:

@@ -12,22 +12,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clipdistill.data.sources.base import Row, TableSource, clean_captions, existing, find_root, not_empty, unique_ids
+from clipdistill.data.sources.base import (
+    IMAGE_SUFFIXES,
+    Row,
+    TableSource,
+    clean_captions,
+    existing,
+    find_root,
+    not_empty,
+    unique_ids,
+)
 from clipdistill.errors import UserError, nearest
 
-IMAGE_COLUMNS = (
-    "image",
-    "filepath",
-    "filename",
-    "file_name",
-    "file",
-    "image_path",
-    "path",
-    "img",
-    "image_name",
-    "photo",
+IMAGE_COLUMNS = tuple(
+    "image filepath filename file_name file image_path path img image_name photo".split()
 )
 CAPTION_COLUMNS = ("caption", "captions", "title", "text", "sentence", "sentences", "raw", "description", "comment")
+TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json")
 Cells = dict[str, Any]
 
 
@@ -58,6 +59,9 @@ def open_csv(
         UserError: no such file, column or picture folder, or nothing usable in it.
     """
     file = existing(path, "file", "give the path of a .csv, .tsv or .jsonl table")
+    if file.is_dir():
+        tables = [one.name for one in sorted(file.iterdir()) if one.suffix.lower() in TABLES]
+        raise UserError(f"{file}: a folder; name the table in it ({', '.join(tables[:6]) or 'there is none'})")
     jsonl = file.suffix.lower() in (".jsonl", ".ndjson", ".json")
     skipped: list[tuple[str, str]] = []
     text = read_text(file, encoding)
@@ -214,6 +218,10 @@ def _column(file: Path, columns: list[str], given: str | None, usual: Sequence[s
     for name in usual:
         if name in by_lower:
             return by_lower[name]
+    if any(column.lower().endswith(tuple(IMAGE_SUFFIXES)) for column in columns):
+        raise UserError(
+            f"{file}: its first line has a picture's name, not those of columns; write image,caption above it"
+        )
     raise UserError(f"{file}: which column is the {what}? It has {_listed(columns)}; set '{what}' to one of them")
 
 
