@@ -256,7 +256,10 @@ def test_imagefolder_split_classes_and_file_list(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a.png,a cat\nb.png,a dog\n", "its first line has a picture's name, not those of columns; write image,caption"),
+        (
+            "a.png,a cat\nb.png,a dog\n",
+            "its first line has a picture's name, not those of columns; write image,caption",
+        ),
         ("image,caption\nA.PNG,a cat\n", r"there is .*a\.png, which is another name"),
         ("image,caption\na.jpeg,a cat\n", r"looked for .*a\.jpeg, "),
     ],

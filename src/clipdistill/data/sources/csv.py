@@ -24,9 +24,7 @@ from clipdistill.data.sources.base import (
 )
 from clipdistill.errors import UserError, nearest
 
-IMAGE_COLUMNS = tuple(
-    "image filepath filename file_name file image_path path img image_name photo".split()
-)
+IMAGE_COLUMNS = tuple("image filepath filename file_name file image_path path img image_name photo".split())
 CAPTION_COLUMNS = ("caption", "captions", "title", "text", "sentence", "sentences", "raw", "description", "comment")
 TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json")
 Cells = dict[str, Any]
