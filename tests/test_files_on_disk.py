@@ -35,6 +35,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, error: BaseException
         (OSError(errno.ENOSPC, "x"), "disk is full"),
         (OSError(errno.EDQUOT, "x"), "disk is full"),
         (OSError(errno.EIO, "x"), "input/output errors"),
+        (OSError(errno.EROFS, "x"), "read-only, perhaps since it gave errors"),
         (OSError(errno.EACCES, "Permission denied"), "can't be written (Permission denied)"),
         (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos"), "disk is full"),
     ],
@@ -45,6 +46,18 @@ def test_trouble_in_words(tmp_path: Path, error: Exception, words: str) -> None:
         temporary.write_text("half")
         raise error
     assert words in str(raised.value) and str(path) in str(raised.value) and os.listdir(tmp_path) == []
+
+
+def test_a_disk_that_became_read_only_amid_a_file_is_told_though_nothing_can_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", "x")
+
+    monkeypatch.setattr(os, "replace", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(UserError, match=r"a\.txt: the disk is read-only"):
+        write_text(tmp_path / "a.txt", "x")
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _fsync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         message = disk_trouble(error, path)
         if message is None and error.errno in UNWRITABLE:
             message = cannot_write(path, error)
@@ -45,18 +45,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             raise
         raise UserError(message) from error
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         # torch's writer meets a full disk with a RuntimeError of its own, without an errno.
         if isinstance(error, RuntimeError) and "inline_container" in str(error):
             raise UserError(f"{path}: can't be written, the disk is full; free some space") from error
         raise
 
 
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):  # what is wrong already is what the user should read
+        temporary.unlink(missing_ok=True)
+
+
 def disk_trouble(error: OSError, path: str | Path | None = None) -> str | None:
-    """What to tell a user whose disk is full or gives errors; None when `error` is about something else."""
+    """What to tell a user whose disk is full, gives errors or is read-only; None for anything else."""
     where = path or error.filename or "a file"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{where}: the disk is full; free some space or choose another folder"
+    if error.errno == errno.EROFS:
+        return f"{where}: the disk is read-only, perhaps since it gave errors; choose another folder or mount it anew"
     if error.errno == errno.EIO:
         return f"{where}: the disk gives input/output errors; choose another one"
     return None

@@ -191,6 +191,12 @@ def test_a_disk_that_fills_up(command: Command, recipe: Path, monkeypatch: pytes
     monkeypatch.setattr(Trainer, "save", no_space)
     assert "run/metrics.jsonl: the disk is full" in last_line(command("train", recipe, "--out", "run2"))
 
+    def read_only(_trainer: Trainer) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", "run/metrics.jsonl")
+
+    monkeypatch.setattr(Trainer, "save", read_only)
+    assert "run/metrics.jsonl: the disk is read-only" in last_line(command("train", recipe, "--out", "run3"))
+
 
 def test_ctrl_c(command: Command, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*arguments: Any, **options: Any) -> Any:
