@@ -226,6 +226,16 @@ def test_petri_models_run_and_are_small(name):
     assert parameter_counts(model)["total"] < (6_000_000 if "teacher" in name else 1_200_000)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
+    model = create_model("petri-tiny-student", seed=0)
+    with torch.no_grad():
+        model.clip.positional_embedding[3, 5] = value
+    save_student(model, tmp_path / "student")
+    said = message_of(str(tmp_path / "student"))
+    assert "open_clip_model.safetensors: `positional_embedding` holds NaN or infinity" in said
+
+
 def test_a_zip_is_no_weights_file(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
         archive.writestr("../outside.txt", "no")

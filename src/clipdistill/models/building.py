@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -172,6 +173,14 @@ def load_weights(clip: nn.Module, path: str | Path, name: str) -> None:
         open_clip.load_checkpoint(clip, str(path), strict=True, weights_only=True)
     except Exception as error:
         raise UserError(f"{path}: doesn't load into '{name}' ({_short(error)}); is it another model's file?") from error
+    require_finite(clip.state_dict(), path)
+
+
+def require_finite(state: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """Raise a UserError where a weight is NaN or infinite: all that is computed with it would be."""
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise UserError(f"{path}: `{name}` holds NaN or infinity; fetch the file again, or export it again")
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -186,13 +195,18 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
+            loaded = load_file(path)
+            require_finite(loaded, path)
+            return loaded
         found = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{path}: can't be read as weights ({_short(error)}); fetch the file again") from error
     state = found.get("state_dict", found) if isinstance(found, dict) else found
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path}: holds no state dict of tensors; give a .safetensors file of the model's weights")
+    require_finite(state, path)
     return state
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from clipdistill.errors import UserError, nearest
-from clipdistill.models.building import attach_preprocess, build_clip, full_preprocess, load_weights
+from clipdistill.models.building import attach_preprocess, build_clip, full_preprocess, load_weights, require_finite
 from clipdistill.models.dual_encoder import DualEncoder
 from clipdistill.models.named import WEIGHTS_FOLDER, list_models, model_config, our_models, read_folder_config
 from clipdistill.models.tokenisation import make_tokenizer
@@ -154,6 +154,7 @@ def _from_transformers(folder: Path, label: str) -> DualEncoder:
     model = assemble(label, config, folder=folder)
     try:
         model.clip.load_state_dict(state)
+        require_finite(state, folder)
     except RuntimeError as error:
         raise UserError(
             f"{folder}: the weights don't fit config.json ({str(error).splitlines()[-1].strip()})"
