@@ -11,7 +11,7 @@ import yaml
 from clipdistill.errors import UserError
 from clipdistill.recipe import SourceSpec
 from clipdistill.recipe_files import load_recipe
-from clipdistill.report.study_tables import Filled, difference_table, empty, notes, value_table
+from clipdistill.report.study_tables import Filled, difference_note, difference_table, empty, notes, value_table
 from clipdistill.studies.table import (
     Cell,
     StudyTable,
@@ -120,6 +120,17 @@ def test_differences_are_paired_by_seed() -> None:
          f"{DASH} / \N{MINUS SIGN}0.90"]
     ]  # fmt: skip
     assert difference_table(empty("t", chosen(made(), ["uniter"]))) is None  # without the row that it is against
+
+
+def test_a_table_of_no_paper_has_nothing_beside_its_numbers() -> None:
+    found = filled()
+    found.table.paper, found.printed, found.source = None, {}, ""
+    assert value_table(found).rows[1] == ["UNITER", DASH, "34.0 ± 3.0", "50.0", DASH]
+    less = difference_table(found)
+    assert less is not None and less.rows[0][1:] == [DASH, "+2.0 ± 1.0", DASH, DASH]
+    assert notes(found, 3)[0] == "Per cent: mean ± standard deviation over the seeds. 3 seeds."
+    assert difference_note(found) == "Differences in points, paired by seed: mean ± standard deviation."
+    assert difference_note(filled()).endswith("standard deviation / printed in the paper.")
 
 
 def test_what_failed_and_what_was_never_measured_is_said() -> None:

@@ -21,8 +21,7 @@ from clipdistill.report.tables import Summary
 from clipdistill.report.words import MINUS, percent, points
 from clipdistill.studies.table import Place, StudyTable
 
-LEGEND = "Per cent: measured, mean ± standard deviation over the seeds / printed in the paper."
-DIFFERENCES = "Differences in points, paired by seed: mean ± standard deviation / printed in the paper."
+PRINTED = " / printed in the paper"
 FAILED = "failed"
 
 
@@ -97,7 +96,7 @@ def difference_table(found: Filled) -> Table | None:
             both = [own[seed] - other[seed] for seed in sorted(own) if seed in other]
             prints = [found.printed.get((one, measure, regime)) for one in (key, row.against)]
             printed = _signed(100 * (prints[0] - prints[1])) if None not in prints else NO_MODEL  # type: ignore[operator]
-            cells.append(_beside(points(Summary(tuple(both))) if both else NO_MODEL, printed))
+            cells.append(_beside(found, points(Summary(tuple(both))) if both else NO_MODEL, printed))
         *group, label = _names(found, key)
         rows.append([*group, f"{label} {MINUS} {table.rows[row.against].label}", *cells])
     return Table(_header(found), rows, numbers=2 if _grouped(found) else 1) if rows else None
@@ -105,7 +104,8 @@ def difference_table(found: Filled) -> Table | None:
 
 def notes(found: Filled, seeds: int) -> list[str]:
     """What there is to say below a table."""
-    said = [f"{LEGEND} {seeds} {'seed' if seeds == 1 else 'seeds'}."]
+    count = "1 seed" if seeds == 1 else f"{seeds} seeds"
+    said = [f"Per cent: mean ± standard deviation over the seeds{_printed_too(found)}. {count}."]
     if found.source:
         said.append(
             f"{found.source} The data of the measured numbers is that of the recipes, the printed ones' the paper's."
@@ -130,7 +130,7 @@ def write_report(filled: Sequence[Filled], folder: Path, seeds: Sequence[int], r
     for found, count in zip(filled, seeds, strict=True):
         shown = [(found.table.title, value_table(found), notes(found, count))]
         if (less := difference_table(found)) is not None:
-            shown.append((f"{found.table.title}: differences", less, [DIFFERENCES]))
+            shown.append((f"{found.table.title}: differences", less, [difference_note(found)]))
         for heading, content, said in shown:
             text += [f"## {escape(heading)}", markdown_table(content), *map(escape, said)]
             body.append(
@@ -181,11 +181,22 @@ def _cell(found: Filled, place: Place) -> str:
     if (place[0], place[2]) in found.failed:
         here = f"{here} ({FAILED})" if seeds else FAILED
     printed = found.printed.get(place)
-    return _beside(here, NO_MODEL if printed is None else f"{100 * printed:.2f}")
+    return _beside(found, here, NO_MODEL if printed is None else f"{100 * printed:.2f}")
 
 
-def _beside(here: str, printed: str) -> str:
-    return NO_MODEL if here == printed == NO_MODEL else f"{here} / {printed}"
+def difference_note(found: Filled) -> str:
+    """What stands below `difference_table`."""
+    return f"Differences in points, paired by seed: mean ± standard deviation{_printed_too(found)}."
+
+
+def _printed_too(found: Filled) -> str:
+    return "" if found.table.paper is None else PRINTED
+
+
+def _beside(found: Filled, here: str, printed: str) -> str:
+    if found.table.paper is None or here == printed == NO_MODEL:
+        return here
+    return f"{here} / {printed}"
 
 
 def _signed(value: float) -> str:

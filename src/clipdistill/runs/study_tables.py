@@ -17,8 +17,8 @@ from clipdistill.errors import UserError
 from clipdistill.recipe import Recipe
 from clipdistill.recipe_files import load_recipe
 from clipdistill.report.study_tables import (
-    DIFFERENCES,
     Filled,
+    difference_note,
     difference_table,
     empty,
     notes,
@@ -105,7 +105,7 @@ def show_tables(study: Study, console: Any = None) -> None:
     for found, count in study.filled:
         shown = [(found.table.title, value_table(found), notes(found, count))]
         if (less := difference_table(found)) is not None:
-            shown.append(("differences", less, [DIFFERENCES]))
+            shown.append(("differences", less, [difference_note(found)]))
         print_tables(shown, console)
 
 
