@@ -6,7 +6,9 @@ from rich.console import Console
 from rich.table import Table
 
 from clipdistill.files import require_space
+from clipdistill.models import DualEncoder
 from clipdistill.runs.chain import Chain
+from clipdistill.runs.looking import look_at
 from clipdistill.runs.low_shot import describe
 from clipdistill.runs.stages import Fit
 
@@ -17,20 +19,24 @@ def show_plan(chain: Chain, console: Console | None = None) -> None:
     Seconds and bytes are estimates from one step on this machine.
 
     Raises:
-        UserError: the disk that the run will lie on has less room than it needs.
+        UserError: the disk that the run will lie on has less room than it needs; too many pictures aren't there.
     """
     costs = [(stage, cost) for stage in chain.stages if (cost := stage.forecast()) is not None]
     disk = sum(cost.disk_bytes for _, cost in costs)
     require_space(chain.run.path, disk, "the run", "--out")
+    student, recipe = chain.main, chain.recipe
+    tokenizer = student.parts.model.tokenizer if isinstance(student.parts.model, DualEncoder) else None
+    seen = list(look_at(student.parts.data.mixture, tokenizer, recipe.data.max_bad_share))
     if console is None:
         return
-    student, recipe = chain.main, chain.recipe
     table = Table(title=f"plan: {recipe.name}", show_header=False, title_justify="left")
     mixture = student.parts.data.mixture
     data = zip(mixture.counts().items(), mixture.repeat, strict=True)
     table.add_row(
         "data", ", ".join(f"{name}: {n:,}" + f", {often} times an epoch" * (often > 1) for (name, n), often in data)
     )
+    for what, said in seen:
+        table.add_row(what, said, style="yellow")
     for drawn in student.parts.data.draws:
         table.add_row("low-shot", f"{drawn.data}: {describe(drawn)}")
     table.add_row(
