@@ -41,10 +41,15 @@ METRICS = {
     "image_uniformity": "uniformity of pictures",
     "text_uniformity": "uniformity of captions",
 }
-PLAIN = frozenset(
-    ("cka", "cka_unit", "cka_before_last", "cka_layers", "alignment", "image_uniformity", "text_uniformity")
-)
-"""Metrics that are no rates: they are shown as they are, and none is a share of another's."""
+_PLAIN = frozenset(
+    ("cka", "cka_unit", "cka_before_last", "cka_layers", "alignment", "image_uniformity", "text_uniformity",
+     "perception", "cognition", "categories", "other", "score")
+)  # fmt: skip
+
+
+def is_plain(metric: str) -> bool:
+    """Whether a metric is no rate (MME's scores, CKA, counts): it is shown as it is, and no share of another's."""
+    return metric.partition("/")[0] in _PLAIN
 
 
 def metric_label(metric: str) -> str:
@@ -106,7 +111,7 @@ class Row:
     @property
     def plain(self) -> bool:
         """Whether its values are no rates."""
-        return self.metric in PLAIN
+        return is_plain(self.metric)
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,7 @@ def _rows(runs: list[RunRecord], roles: list[str], reference: str | None, teache
                     kept={
                         role: share
                         for role in (teacher, "base")
-                        if role and metric not in PLAIN and (share := _paired(each, role, retention)) is not None
+                        if role and not is_plain(metric) and (share := _paired(each, role, retention)) is not None
                     },
                 )
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from clipdistill.report.tables import PLAIN, Group, Row, Summary
+from clipdistill.report.tables import Group, Row, Summary, is_plain
 
 ARROW, PLUS_MINUS, MINUS = "\N{RIGHTWARDS ARROW}", "\N{PLUS-MINUS SIGN}", "\N{MINUS SIGN}"
 
@@ -30,14 +30,14 @@ def points(summary: Summary | None) -> str:
 
 def shown(summary: Summary | None, metric: str) -> str:
     """A value of a metric: per cent, or with three digits where it is no rate."""
-    if summary is None or metric not in PLAIN:
+    if summary is None or not is_plain(metric):
         return percent(summary)
     return f"{summary.mean:.3f} {PLUS_MINUS} {summary.sd:.3f}" if summary.spread else f"{summary.mean:.3f}"
 
 
 def change(summary: Summary | None, metric: str) -> str:
     """A difference of two values of a metric, with its sign: in points, or with three digits where it is no rate."""
-    if summary is None or metric not in PLAIN:
+    if summary is None or not is_plain(metric):
         return points(summary)
     value = f"{abs(summary.mean):.3f}"
     sign = "" if value == "0.000" else "+" if summary.mean > 0 else MINUS

@@ -26,6 +26,7 @@ from clipdistill.evaluate.suites import (
 from clipdistill.files import require_writable, write_json
 from clipdistill.kinds import kind_of, open_trained, require_weights
 from clipdistill.recipe import EvaluateSpec, Recipe
+from clipdistill.report.tables import is_plain
 from clipdistill.runs.data import source_spec
 from clipdistill.runs.evaluation_regions import regions_of
 
@@ -212,11 +213,15 @@ def run_examples(
 
 
 def show_results(report: Mapping[str, Any]) -> None:
-    """Print what `evaluate` found: a row a metric, with the data it was measured on."""
+    """Print what `evaluate` found: a row a metric, with the data it was measured on; rates in per cent."""
     table = Table(title=f"{report['name']}: {int(report['parameters']):,} parameters", title_justify="left")
     for column in ("suite", "data", "n", "metric", "value"):
         table.add_column(column, justify="right" if column in ("n", "value") else "left")
     for result in report["results"]:
         for metric, value in result["metrics"].items():
-            table.add_row(result["evaluator"], result["data"], str(result["n"]), metric, f"{value:.4f}")
+            table.add_row(result["evaluator"], result["data"], str(result["n"]), metric, _shown(metric, value))
     Console().print(table)
+
+
+def _shown(metric: str, value: float) -> str:
+    return f"{value:,.4f}".rstrip("0").rstrip(".") if is_plain(metric) else f"{100 * value:.2f} %"

@@ -8,7 +8,7 @@ from typing import Any
 
 from clipdistill.report.grids.drawing import Figure, Panel, labels_of_axes, legend, legend_height, series_style
 from clipdistill.report.grids.results import Block, GridResults, balanced, level_of, others_of, scale_of
-from clipdistill.report.tables import PLAIN, Summary
+from clipdistill.report.tables import Summary, is_plain
 from clipdistill.studies.figures import length_axis, length_name, teacher_axis, without_teacher
 from clipdistill.studies.grid import GridCell
 from clipdistill.studies.table import MeasureSpec
@@ -59,7 +59,7 @@ def _charts(results: GridResults) -> list[Drawn]:
     found = [Drawn(key, label, [measures[one] for one in keys]) for key, (label, keys) in groups.items() if keys]
     if not found:
         return [Drawn(key, spec.label, [spec]) for key, spec in measures.items()]
-    return found + [Drawn(key, spec.label, [spec]) for key, spec in measures.items() if spec.metric in PLAIN]
+    return found + [Drawn(key, spec.label, [spec]) for key, spec in measures.items() if is_plain(spec.metric)]
 
 
 def _by_level(

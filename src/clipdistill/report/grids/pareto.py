@@ -11,7 +11,7 @@ from clipdistill.report.figures import COLOURS, GRID, INK
 from clipdistill.report.grids.drawing import Figure, Panel, labels_of_axes, legend, legend_height, series_style
 from clipdistill.report.grids.results import GridResults, level_of
 from clipdistill.report.grids.teachers import key_of
-from clipdistill.report.tables import PLAIN
+from clipdistill.report.tables import is_plain
 from clipdistill.report.words import amount
 from clipdistill.studies.figures import student_axis, teacher_axis
 from clipdistill.studies.table import MeasureSpec
@@ -36,7 +36,7 @@ def pareto_figures(results: GridResults, numbers: dict[str, int]) -> list[Figure
     for key, label in COSTS.items():
         charts = {}
         for name, spec in results.drawn().items():
-            if spec.metric not in PLAIN and (models := _models(results, spec, key, numbers)):
+            if not is_plain(spec.metric) and (models := _models(results, spec, key, numbers)):
                 charts[name] = (spec, models)
         if not charts:
             continue

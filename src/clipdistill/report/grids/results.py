@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from clipdistill.evaluate.results import Result
-from clipdistill.report.tables import PLAIN, metric_label
+from clipdistill.report.tables import is_plain, metric_label
 from clipdistill.report.words import FIRST_ASKED
 from clipdistill.studies.figures import teacher_axis, without_teacher
 from clipdistill.studies.grid import GridCell, StudyGrid
 from clipdistill.studies.table import MeasureSpec
 
 Values = Mapping[int, float]
-"""Seed -> value of a measure: a fraction, or what else it is (`report.tables.PLAIN`)."""
+"""Seed -> value of a measure: a fraction, or what else it is (`report.tables.is_plain`)."""
 MOST = 6
 """Measures that are drawn where the file says none."""
 
@@ -156,7 +156,7 @@ def balanced(known: Mapping[Key, Mapping[Block, float]]) -> dict[Key, dict[int, 
 
 def scale_of(metric: str) -> float:
     """What a value is multiplied by to be shown: rates in per cent."""
-    return 1.0 if metric in PLAIN else 100.0
+    return 1.0 if is_plain(metric) else 100.0
 
 
 def _read(results: Sequence[Result], measure: MeasureSpec) -> float | None:

@@ -10,7 +10,7 @@ from clipdistill.report.content import NO_MODEL, Table
 from clipdistill.report.figures import INK, MUTED
 from clipdistill.report.grids.drawing import Figure, Panel, labels_of_axes, legend, legend_height, series_style
 from clipdistill.report.grids.results import GridResults, level_of, others_of
-from clipdistill.report.tables import PLAIN, Summary
+from clipdistill.report.tables import Summary, is_plain
 from clipdistill.report.words import MINUS
 from clipdistill.studies.figures import student_axis, teacher_axis
 from clipdistill.studies.table import MeasureSpec
@@ -71,7 +71,7 @@ def answers(results: GridResults) -> list[Answer]:
         return []
     found = []
     for key, spec in results.drawn().items():
-        if spec.metric in PLAIN:
+        if is_plain(spec.metric):
             continue
         scores = {level: results.teacher_quality(level, spec) for level in results.teachers()}
         known = sorted(((level, value) for level, value in scores.items() if value is not None), key=lambda e: -e[1])
