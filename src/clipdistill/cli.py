@@ -84,8 +84,13 @@ def evaluate(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="open_clip name, hf-hub: name, checkpoint folder, or RUN")
     ],
-    suite: Annotated[str, typer.Option(help="retrieval, zero_shot, petri, compositional, vcr, snli_ve, vqa, ...")],
-    data: Annotated[str, typer.Option(help="path, or format:path@split")],
+    suite: Annotated[
+        str,
+        typer.Option(help="retrieval, zero_shot, downstream, petri, compositional, vcr, snli_ve, vqa, vlm, likeness"),
+    ],
+    data: Annotated[
+        str, typer.Option(help="path, format:path@split, or as in a recipe: '{format: csv, path: t.csv, label: kind}'")
+    ],
     json: Annotated[Path | None, typer.Option(help="write the results here")] = None,
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="option of the suite")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 128,

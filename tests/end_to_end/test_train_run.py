@@ -16,6 +16,7 @@ from PIL import Image
 import clipdistill
 from clipdistill.data.sources import FORMATS
 from clipdistill.engine.trainer import Trainer
+from clipdistill.evaluate.suites import SUITES
 from clipdistill.models import load_model
 from clipdistill.recipe_files import load_recipe
 
@@ -235,4 +236,6 @@ def test_other_commands(command: Command, tmp_path: Path) -> None:
     shown = command("recipes", "clip_kd/all_terms")
     assert shown.code == 0 and "name: clip_kd/all_terms" in shown.out
     assert "train" in command("--help").out
+    said = " ".join(command("evaluate", "--help").out.split())
+    assert all(f"{name}," in said or f"{name} [required]" in said for name in SUITES)
     assert command("--version").out == f"clipdistill {clipdistill.__version__}\n"
