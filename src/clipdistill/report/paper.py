@@ -16,6 +16,7 @@ A file of `paper_numbers/` is one paper: `title`, `source` and `tables`. A table
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,7 @@ def table_names(paper: str) -> list[str]:
     return list(_content(paper)["tables"])
 
 
+@cache
 def _content(paper: str) -> dict[str, Any]:
     content: dict[str, Any] = read_yaml(FOLDER / f"{paper}.yaml")
     return content
