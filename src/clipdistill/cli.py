@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +23,8 @@ app = typer.Typer(
 
 def _say_version(asked: bool) -> None:
     if asked:
+        from importlib.metadata import version
+
         print(f"clipdistill {version('clipdistill')}")
         raise typer.Exit
 
