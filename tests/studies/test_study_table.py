@@ -213,6 +213,19 @@ def test_every_table_of_the_package_loads_with_its_recipes_and_printed_numbers(n
         assert {(one.suite, one.data) for one in table.measures.values()} <= asked, cell
 
 
+def test_the_recipe_of_what_carried_is_the_row_that_was_measured() -> None:
+    (cell,) = [
+        cell
+        for row, regime, cell in cells(load_table("petri/clip_td/table3"))
+        if (row, regime) == ("choices_gated", "70")
+    ]
+    pair = [load_recipe(cell.recipe, cell.overrides), load_recipe("petri/vl/vl_bert_vcr_choices")]
+    row, own = (one.model_dump(exclude={"name", "about"}) for one in pair)
+    for one in (row, own):
+        one["train"] = {key: value for key, value in one["train"].items() if not key.endswith("_every")}
+    assert row == own
+
+
 def test_a_name_that_is_no_table() -> None:
     assert is_table("petri/clip_td/*") and not is_table("petri/vl/*") and not is_table("petri/vl/uniter_vcr")
     with pytest.raises(UserError, match="Did you mean 'petri/clip_td/table1'"):

@@ -179,7 +179,7 @@ def _never_quoted(text: str) -> bool:
     """
     if '"' not in text:
         return False
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.replace("\r", "\n").split("\n") if line.strip()]  # as the table's reader has lines
     if len({line.count("\t") for line in lines}) > 1:
         return False
     cells = (cell for line in lines if '"' in line for cell in line.split("\t") if cell.startswith('"'))

@@ -41,18 +41,17 @@ def open_karpathy(
         raise UserError(f"{file}: not a Karpathy file (no list 'images' in it)")
     not_empty(images, file, (), "images")
     wanted = {part.strip() for part in str(split).split("+")}
-    skipped: list[tuple[str, str]] = []
-    strange = [number for number, image in enumerate(images) if not isinstance(image, dict)]
-    skipped += [(f"image {number}", f"{shown(images[number])} isn't an object") for number in strange]
-    images = [image for image in images if isinstance(image, dict)]
-    not_empty(images, file, skipped, "images")
-    present = {str(image.get("split")) for image in images}
+    present = {str(image.get("split")) for image in images if isinstance(image, dict)}
     if not wanted <= present:
         missing = ", ".join(sorted(wanted - present))
         raise UserError(f"{file}: no split '{missing}'; it has {', '.join(sorted(present))}")
     regions = Boxes(boxes, categories) if boxes else None
+    skipped: list[tuple[str, str]] = []
     rows = []
     for number, image in enumerate(images):
+        if not isinstance(image, dict):
+            skipped.append((f"image {number}", f"{shown(image)} isn't an object"))
+            continue
         if str(image.get("split")) not in wanted:
             continue
         filename = image.get("filename")
