@@ -46,6 +46,17 @@ def test_every_combination_with_the_last_axis_fastest() -> None:
     assert len({cell.folder for cell in cells}) == 4 and "/" not in last.folder and " " not in last.folder
 
 
+def test_an_axis_may_name_anothers_level_and_set_nothing_itself() -> None:
+    towers = {"blind": ["student=vlm:blind+petri-lm"], "best": ["student=vlm:runs/{tower_seed}/student+petri-lm"]}
+    grid = made(axes={"tower": {"levels": towers}, "tower_seed": {"levels": {"0": [], "1": []}}})
+    assert [cell.overrides for cell in grid_cells(grid)] == [
+        ("student=vlm:blind+petri-lm",),
+        ("student=vlm:blind+petri-lm",),
+        ("student=vlm:runs/0/student+petri-lm",),
+        ("student=vlm:runs/1/student+petri-lm",),
+    ]
+
+
 def test_folders_of_levels_that_read_alike_are_apart() -> None:
     one, other = (GridCell((("teacher", level),), ()) for level in ("runs/a b", "runs/a-b"))
     assert one.folder != other.folder

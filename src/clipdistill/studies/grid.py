@@ -12,7 +12,8 @@ A file with `axes`. An axis is either a key with its values, or levels by name, 
     set: ["teachers.0.store=stores/{teacher}"]
     seeds: 3
 
-`{teacher}` in `set` is the level of that axis.
+`{teacher}` in `set`, or in what another axis sets, is the cell's level of that axis; an axis may set nothing and only be named so
+(`levels: {"0": [], "1": []}`).
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ class StudyGrid(Strict):
     title: str = ""
     about: str = ""
     recipe: str
-    set: list[str] = Field([], description="key=value for every cell; {AXIS} stands for the cell's level")
+    set: list[str] = Field(
+        [], description="key=value for every cell; {AXIS} stands for the cell's level, here and in what axes set"
+    )
     axes: dict[str, AxisSpec] = Field(min_length=1)
     without: list[dict[str, str]] = Field(
         [], description="cells that aren't run: axis -> level, or a pattern of levels"
@@ -172,8 +175,8 @@ def grid_cells(grid: StudyGrid, overrides: Sequence[str] = (), only: Sequence[st
         if not all(any(fnmatchcase(chosen[axis], one) for one in some) for axis, some in wanted.items()):
             continue
         found += 1
-        for_all = [_with_levels(one, chosen) for one in (*grid.set, *overrides)]
-        said = [*for_all, *(one for axis, level in chosen.items() for one in levels[axis][level])]
+        of_axes = [one for axis, level in chosen.items() for one in levels[axis][level]]
+        said = [_with_levels(one, chosen) for one in (*grid.set, *overrides, *of_axes)]
         last = {one.partition("=")[0]: one for one in said}
         yield GridCell(tuple(chosen.items()), tuple(last.values()))
     if not found:
