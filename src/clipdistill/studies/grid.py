@@ -12,8 +12,8 @@ A file with `axes`. An axis is either a key with its values, or levels by name, 
     set: ["teachers.0.store=stores/{teacher}"]
     seeds: 3
 
-`{teacher}` in `set`, or in what another axis sets, is the cell's level of that axis; an axis may set nothing and only be named so
-(`levels: {"0": [], "1": []}`).
+`{teacher}` in `set`, or in what another axis sets, is the cell's level of that axis; an axis may set nothing and be
+there for such names alone (`levels: {"0": [], "1": []}`).
 """
 
 from __future__ import annotations

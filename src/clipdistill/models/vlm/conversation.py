@@ -56,7 +56,7 @@ class ConversationCoder:
 
     def __init__(self, tokenizer: Any, image_id: int, image_tokens: int) -> None:
         self.tokenizer, self.image_id, self.image_tokens = tokenizer, image_id, image_tokens
-        plain = self._text("a")
+        plain = self._numbers(["a"])[0]
         whole = list(tokenizer("a")["input_ids"])
         self.start = whole[: -len(plain)] if whole[-len(plain) :] == plain else []
         """What the tokenizer puts in front of every text (a begin-of-text token), if anything."""
@@ -72,29 +72,39 @@ class ConversationCoder:
             turns: question, answer, question, answer, ...; without `<image>`. picture: whether it is about one, which
                 then stands before the first question.
         """
-        ids, labels = list(self.start), [IGNORED] * len(self.start)
+        pieces: list[list[str | None]] = []
+        learnt: list[str] = []
         for number in range(0, len(turns), 2):
-            first = number == 0
-            asked = self._asked(turns[number], picture and first, first, style)
-            said = self._text(f" {turns[number + 1]}") + [self.tokenizer.eos_token_id]
-            if style == "plain":
-                said = self._text(f"{turns[number + 1]}\n")
-            ids += asked + said
-            labels += [IGNORED] * len(asked) + said
+            pieces.append(self._asked(turns[number], picture and number == 0, number == 0, style))
+            learnt.append(f"{turns[number + 1]}\n" if style == "plain" else f" {turns[number + 1]}")
+        # One call for all of them: the tokenizer's own work is a fraction of what a call costs.
+        coded = iter(
+            self._numbers([text for asked, said in zip(pieces, learnt, strict=True) for text in [*asked, said]])
+        )
+        end = [] if style == "plain" else [self.tokenizer.eos_token_id]
+        ids, labels = list(self.start), [IGNORED] * len(self.start)
+        for asked in pieces:
+            before = [number for _ in asked for number in next(coded)]
+            said = next(coded) + end
+            ids += before + said
+            labels += [IGNORED] * len(before) + said
         return Coded(ids, labels)
 
     def prompt(self, question: str, picture: bool) -> list[int]:
         """Code a question, up to where its answer begins."""
-        return self.start + self._asked(question, picture, True, "chat")
+        asked = self._numbers(self._asked(question, picture, True, "chat"))
+        return self.start + [number for piece in asked for number in piece]
 
-    def _asked(self, question: str, picture: bool, first: bool, style: Style) -> list[int]:
-        shown = [self.image_id] * (self.image_tokens if picture else 0)
+    def _asked(self, question: str, picture: bool, first: bool, style: Style) -> list[str | None]:
+        """What comes before an answer, in pieces that are tokenised by themselves; None is the picture."""
         if style == "plain":
-            return shown
+            return [None] if picture else []
         head = f"{SYSTEM} USER: " if first else "USER: "
         if not picture:
-            return self._text(f"{head}{question} ASSISTANT:")
-        return self._text(head) + shown + self._text(f"\n{question} ASSISTANT:")
+            return [f"{head}{question} ASSISTANT:"]
+        return [head, None, f"\n{question} ASSISTANT:"]
 
-    def _text(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+    def _numbers(self, pieces: Sequence[str | None]) -> list[list[int]]:
+        texts = [piece for piece in pieces if piece is not None]
+        coded = iter(self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else [])
+        return [[self.image_id] * self.image_tokens if piece is None else list(next(coded)) for piece in pieces]
