@@ -130,6 +130,7 @@ def _opening(run: RunRecord, runs: int) -> list[Step]:
         opened = f'from clipdistill.kinds import open_trained\n\nmodel = open_trained("{path}")'
         steps = [Step(f"{lies} In Python:", opened, "python")]
     suites = [str(each.get("suite")) for each in run.recipe.get("evaluate") or () if isinstance(each, dict)]
+    suites = [suite for suite in suites if suite != "likeness"]  # it needs the teacher beside
     if suites:
         suite = "retrieval" if suites[0] == "petri" else suites[0]
         measured = f"clipdistill evaluate {shlex.quote(path)} --suite {suite} --data DATA"
