@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,9 +83,8 @@ def test_each_suite_runs_in_part(world: Path, name: str) -> None:
     options = suite.read_options({"pool": "none"} if name == "likeness" else {})
     evaluation = open_suite(suite, data, options)
     model, teacher = create_model("petri-tiny-student", seed=0), create_model("petri-tiny-student", seed=1)
-    began = time.perf_counter()
     cost = suite_cost(evaluation, model, CPU, teachers={"teacher": teacher})
-    assert cost is not None and 0 < cost.seconds < 1000 * (time.perf_counter() - began)
+    assert cost is not None and cost.seconds > 0
     trial = suite.trial(evaluation.opened, options, "dual_encoder", 5)
     assert trial is not None and trial.larger > 1
     results = replace(evaluation, opened=trial.opened, options=trial.options).run(model, teachers={"teacher": teacher})

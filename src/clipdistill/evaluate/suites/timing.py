@@ -13,7 +13,7 @@ from clipdistill.evaluate.embed import Embedded, embed_batches, picture_batches
 from clipdistill.evaluate.suites import Evaluation
 from clipdistill.evaluate.suites.base import Job, RegionsOf
 
-WARM, TIMED = 2, 16
+WARM, TIMED = 4, 16
 """Pictures or questions of each source that are run to warm up, and those that are timed."""
 
 

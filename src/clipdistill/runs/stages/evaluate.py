@@ -111,7 +111,7 @@ class Evaluate(Stage):
                 for evaluation in self.evaluations:
                     try:
                         cost = suite_cost(evaluation, model.to(device), device, workers, self._dry_regions, teachers)
-                    except (UserError, ValueError, ArithmeticError):  # so small a part may lack what it measures
+                    except (UserError, ValueError, ArithmeticError, LookupError):  # so small a part may lack something
                         cost = None
                     if cost is None:
                         untimed.append(evaluation.suite.NAME)
