@@ -216,7 +216,7 @@ def test_titles_are_words(make_run, tmp_path):
         return build_report(runs, tmp_path / "titled")[0].read_text().splitlines()[0]
 
     one, two = make_run("one"), make_run("two")
-    assert title(one) == "# one" and title(one, make_run("one", seed=1)) == "# one: 2 runs over seeds"
+    assert title(one) == "# one" and title(one, make_run("one", seed=1)) == "# one: 2 seeds (0, 1)"
     assert title(one, two) == "# one and two compared, one run each"
     assert title(one, two, make_run("three"), make_run("four")) == "# 4 recipes compared, one run each"
     other = make_run("b", recipe={"name": "one", "task": {"weights": {"fd": 0}}})

@@ -108,7 +108,7 @@ def report_title(groups: Sequence[Group]) -> str:
         "one run" if counts == [1] else f"{counts[0]} runs" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} runs"
     )
     if len(groups) == 1:
-        return groups[0].title if counts == [1] else f"{groups[0].title}: {each} over seeds"
+        return groups[0].title if counts == [1] else f"{groups[0].title}: {groups[0].seeds}"
     names = list(dict.fromkeys(group.runs[0].name for group in groups))
     if len(names) == 1:
         keys = differing_keys([group.runs[0] for group in groups])[:2]

@@ -17,14 +17,12 @@ from clipdistill.runs.looking import evenly
 MOST = 5000
 """Samples of one source that are looked at, evenly over it: their sizes alone are asked for, unless two are equal."""
 
+MOST_TESTED = 2000
+"""The same of data that is measured on."""
 SHOWN = 5
 REPEATED = 0.01
 """Share of captions that repeat another picture's from which it is worth a line."""
 WORDNET = re.compile(r"[nvars]\d{8}")
-
-
-MOST_TESTED = 2000
-"""The same of data that is measured on."""
 
 
 @dataclass(frozen=True)
