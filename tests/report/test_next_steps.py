@@ -81,6 +81,16 @@ def test_the_student_is_opened_by_lines_that_parse(make_run: Any) -> None:
     assert "<h3>What next</h3>" in page.read_text()
 
 
+def test_another_seed_keeps_the_views_that_the_store_has(make_run: Any) -> None:
+    run = make_run(recipe={"teachers": [{"model": "big", "store": "stores/big"}]})
+    (run / "student").mkdir()
+    assert "seed=1 data.augment.seed=0 --out" in next_steps(group_of(run))[-1].code
+    fixed = {"teachers": [{"model": "big", "store": "stores/big"}], "data": {"augment": {"seed": 7}}}
+    other = make_run("b", recipe=fixed)
+    (other / "student").mkdir()
+    assert "data.augment.seed" not in next_steps(group_of(other))[-1].code
+
+
 def test_other_kinds_are_opened_by_their_own_line(make_run: Any) -> None:
     run = make_run()
     (run / "student").mkdir()

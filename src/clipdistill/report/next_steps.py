@@ -146,7 +146,10 @@ def _seeds(run: RunRecord) -> Step:
     except (TypeError, ValueError):
         seed = 1
     other = f"{path.rstrip('/')}-seed{seed}"
-    train = f"clipdistill train {shlex.quote(f'{path}/recipe.yaml')} seed={seed} --out {shlex.quote(other)}"
+    augment = (run.recipe.get("data") or {}).get("augment") or {}
+    stored = any(isinstance(each, dict) and each.get("store") for each in run.recipe.get("teachers") or ())
+    views = f" data.augment.seed={run.seed}" if stored and augment.get("seed") is None else ""  # the store's views
+    train = f"clipdistill train {shlex.quote(f'{path}/recipe.yaml')} seed={seed}{views} --out {shlex.quote(other)}"
     both = f"clipdistill report {shlex.quote(path)} {shlex.quote(other)} --out {shlex.quote(f'{path}-seeds')}"
     return Step(
         "One seed. Others show how far luck moves these numbers; three are few, and more than one:", f"{train}\n{both}"
