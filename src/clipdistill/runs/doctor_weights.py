@@ -30,7 +30,9 @@ def weights(recipes: list[Recipe]) -> list[dict[str, Any]]:
         for name in names:
             counts[name] = counts.get(name, 0) + 1
         if not recipe.teachers and recipe.student.model and _is_plain(recipe.student.model):
-            makers.setdefault(recipe.student.model, recipe.name)  # longer names extend the recipe that made it
+            makers.setdefault(recipe.student.model, recipe.name)
+            if recipe.student.model == recipe.name.replace("/", "-").replace("_", "-"):
+                makers[recipe.student.model] = recipe.name  # its own recipe, and not one that extends it
         makers[f"runs/{recipe.name}"] = recipe.name
     looked = {name: _look_for(name, known, ours, makers) for name in sorted(counts)}
     return [
