@@ -1,4 +1,4 @@
-"""The command `doctor`: what this machine has, and what is damaged in a store or run."""
+"""The command `doctor`: what this machine has, what is damaged in a store or run, what a look at data says."""
 
 from __future__ import annotations
 
@@ -23,8 +23,21 @@ def doctor(
         bool,
         typer.Option("--mend", help="of stores take out what is damaged: the command that wrote one writes it again"),
     ] = False,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE", help="a path, or format:path@split, to look over instead; several: what they share"
+        ),
+    ] = None,
 ) -> None:
     """Say what is installed, which accelerators there are, which weights and data are found, how to get the rest."""
+    if data:
+        if verify or mend:
+            raise UserError("--data: looks data over, and --verify reads stores and runs; give one of them")
+        from clipdistill.runs.doctor_data import look_over
+
+        look_over(data)
+        return
     if verify:
         _verify(verify, mend)
         return

@@ -27,6 +27,7 @@ def model(name, recall, top1, parameters):
         "parameters": parameters,
         "flops_per_pair": 10 * parameters,
         "images_per_second": 1e9 / parameters,
+        "speed": {"pictures": 16, "seconds": [parameters / 1e9 * 16 * (1 + n / 10) for n in range(5)]},
         "results": [
             {"evaluator": "retrieval", "data": "petri/test", "n": 1000, "metrics": retrieval, "artifacts": {}},
             {"evaluator": "zero_shot", "data": "pets", "n": 8, "metrics": {"top1": top1}, "artifacts": artifacts},

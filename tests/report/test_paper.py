@@ -12,7 +12,8 @@ from clipdistill.errors import UserError
 from clipdistill.evaluate.compositional import evaluate_compositional
 from clipdistill.recipe_files import load_recipe, recipe_names
 from clipdistill.report import build_report
-from clipdistill.report.content import NO_MODEL, paper_caution, paper_note, paper_numbers
+from clipdistill.report.beside_paper import paper_caution, paper_note, paper_numbers
+from clipdistill.report.content import NO_MODEL
 from clipdistill.report.paper import ROLES, PaperRow, paper_facts, paper_names, paper_table, table_names
 from clipdistill.report.records import read_run
 from clipdistill.report.tables import build_groups

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from clipdistill.errors import UserError
 from clipdistill.report import build_report
-from clipdistill.report.figures import confusion_counts, confusion_figure, loss_figure, most_confused, to_svg
+from clipdistill.report.confusion import confusion_counts, confusion_figure, most_confused
+from clipdistill.report.figures import loss_figure, to_svg
 from clipdistill.report.markdown import escape
 from clipdistill.report.records import read_run
 from clipdistill.report.tables import build_groups
@@ -94,7 +95,7 @@ def test_markdown_escapes_and_its_pictures_exist(report):
     for one, other in linked:
         assert (report[0].parent / (one or other)).stat().st_size > 100
     rows = [line for line in text.splitlines() if line.startswith("| petri/test")]
-    assert rows and all(len(re.split(r"(?<!\\)\|", row)) == 10 for row in rows)
+    assert rows and all(len(re.split(r"(?<!\\)\|", row)) == 12 for row in rows)
     assert escape("a*b_[x](y)\n<i>") == r"a\*b\_\[x\](y) &lt;i&gt;"
 
 
@@ -135,10 +136,12 @@ def test_several_recipes_are_compared_in_one_report(make_run, tmp_path):
 
 
 def test_figures_follow_the_page_and_show_student_and_control(make_run):
-    (group,) = build_groups([read_run(make_run())])
+    run = make_run()
+    (run / "control" / "metrics.jsonl").write_text(json.dumps({"step": 1, "loss": 2.0, "loss/fd": 1.5}) + "\n")
+    (group,) = build_groups([read_run(run)])
     figure = loss_figure(group)
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_title(loc="left")]
-    assert titles == ["weighted sum"] or titles == ["weighted sum", "fd"]
+    assert titles == ["fd"]  # and no weighted sums, of different terms, beside each other
     svg = to_svg(figure)
     assert svg.startswith("<svg") and "var(--student)" in svg and "var(--control)" in svg
     assert "#1c2128" not in svg
@@ -150,6 +153,15 @@ def test_terms_of_earlier_steps_are_drawn_even_if_the_last_line_lacks_them(make_
     figure = loss_figure(group)
     assert any(axis.get_title(loc="left") == "fd" for axis in figure.axes)
     to_svg(figure)
+
+
+def test_a_run_without_terms_shows_its_own_sum_alone(make_run):
+    run = make_run()
+    (run / "metrics.jsonl").write_text(json.dumps({"step": 1, "loss": 3.0}) + "\n")
+    figure = loss_figure(build_groups([read_run(run)])[0])
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["loss"]
+    svg = to_svg(figure)
+    assert "var(--student)" in svg and "var(--control)" not in svg
 
 
 def test_confusion_is_summed_over_seeds_and_its_mistakes_are_named(make_run):
@@ -184,6 +196,31 @@ def test_a_hundred_classes_are_named_and_no_name_covers_another(make_run):
         assert max(overlap) <= 1  # pixel
     assert figure.get_size_inches()[0] < 11.5
     to_svg(figure)
+    markdown, page = build_report(run)
+    text = page.read_text()
+    assert "<summary>pets: matrices</summary>" in text and "<details open><summary>pets" not in text
+    assert "class_number_0 taken for class_number_7 (1×)" in text[: text.index("<summary>pets: matrices")]
+    text = markdown.read_text()
+    assert "[The matrices of all classes](report_files/confusion-0-0.png)" in text and "![pets]" not in text
+    assert "The student's commonest mistakes: class\\_number\\_0 taken for" in text
+
+
+def test_few_classes_are_shown_at_once(make_run):
+    markdown, page = build_report(make_run())
+    assert "<details open><summary>pets</summary>" in page.read_text()
+    assert "![pets](report_files/confusion-0-0.png)" in markdown.read_text()
+
+
+def test_titles_are_words(make_run, tmp_path):
+    def title(*runs):
+        return build_report(runs, tmp_path / "titled")[0].read_text().splitlines()[0]
+
+    one, two = make_run("one"), make_run("two")
+    assert title(one) == "# one" and title(one, make_run("one", seed=1)) == "# one: 2 seeds (0, 1)"
+    assert title(one, two) == "# one and two compared, one run each"
+    assert title(one, two, make_run("three"), make_run("four")) == "# 4 recipes compared, one run each"
+    other = make_run("b", recipe={"name": "one", "task": {"weights": {"fd": 0}}})
+    assert title(one, other) == "# one: 2 variants by task.weights.fd, one run each"
 
 
 def test_terminal_table_holds_the_numbers(make_run):

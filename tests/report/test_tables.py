@@ -7,9 +7,10 @@ import pytest
 
 from clipdistill.errors import UserError
 from clipdistill.report.by_epoch import epoch_figure, epoch_table
-from clipdistill.report.content import NO_MODEL, metric_table, overview_table, training_table
+from clipdistill.report.content import NO_MODEL, overview_table, training_table
 from clipdistill.report.html_page import html_report
 from clipdistill.report.markdown import markdown_report
+from clipdistill.report.metric_table import gain_text, metric_notes, metric_table
 from clipdistill.report.records import read_run
 from clipdistill.report.tables import Summary, build_groups, metric_label
 from clipdistill.report.words import amount, headline, percent, points, uncertain
@@ -27,8 +28,33 @@ def test_gain_and_retention_of_one_run(make_run):
     assert row.gain.mean == pytest.approx(0.1) and row.kept["teacher"].mean == pytest.approx(0.25)
     assert metric_table(group).header[:3] == ["data set", "items", "metric"]  # of questions they aren't pictures
     assert metric_table(group).rows[0] == [
-        "petri/test", "1,000", "text → image R@1", "80.0", "10.0", "20.0", "+10.0", "25 %"
+        "petri/test", "1,000", "text → image R@1", NO_MODEL, "80.0", "10.0", "20.0", "17.6–22.6", "+10.0", "25 %"
     ]  # fmt: skip
+    assert metric_table(group, wide=False).rows[0][3:6] == ["80.0", "10.0", "20.0"]  # a terminal has no room
+
+
+def test_guessing_and_the_interval_stand_beside_the_numbers(make_run):
+    (group,) = groups_of(make_run())
+    table = metric_table(group)
+    assert table.header == [
+        "data set", "items", "metric", "chance", "teacher", "control", "student", "student, 95 %",
+        "gain over control", "kept of teacher",
+    ]  # fmt: skip
+    top1 = next(cells for cells in table.rows if cells[2] == "top-1")
+    assert top1[3] == "50.0" and top1[6:8] == ["60.0", "28.7–84.8"]  # 2 classes, 8 pictures
+    assert "It says nothing of other seeds." in metric_notes(group)[1]
+
+
+def test_a_share_above_one_or_of_few_items_stands_in_brackets(make_run):
+    (group,) = groups_of(make_run(student=0.9))
+    rows = {cells[2]: cells for cells in metric_table(group).rows}
+    assert rows["text → image R@1"][-1] == "(112 %)" and rows["top-1"][-1] == "(67 %)"
+    assert "Kept in brackets: above 100 % the student is the better one" in metric_notes(group)[-1]
+    assert headline(group)[0] == (
+        "The student reaches 90.0 % text → image R@1 on petri/test, where the teacher has 80.0 %, "
+        "and gains 80.0 points over the control (10.0 %)."
+    )
+    assert headline(group)[1].startswith("The student reaches 60.0 % top-1 on pets, where the teacher has 90.0 %,")
 
 
 def test_a_suite_that_measures_the_same_data_twice_has_two_rows(make_run):
@@ -75,7 +101,7 @@ def test_runs_that_differ_by_seed_are_summed_up(make_run):
     assert row.values["student"].sd == pytest.approx(0.0529150262)  # sample standard deviation, n - 1
     assert row.gain.values == pytest.approx((0.1, 0.11, 0.18))  # paired by seed
     cells = metric_table(group).rows[0]
-    assert cells[3] == "80.0" and cells[5] == "24.0 ± 5.3" and cells[6] == "+13.0 ± 4.4"
+    assert cells[4] == "80.0" and cells[6] == "24.0 ± 5.3" and cells[8] == "+13.0 ± 4.4"
 
 
 def test_runs_of_other_recipes_are_not_mixed_and_are_told_apart(make_run):
@@ -101,7 +127,18 @@ def test_sentences_say_what_was_kept_and_gained(make_run):
         "and gains 10.0 points over the control (10.0 %)."
     )
     assert "has 1M parameters (25 % of the teacher's), needs 25 % of its FLOPs and embeds 4.0 times" in sentences[2]
+    assert sentences[2].endswith("as many pictures a second (4.0 to 4.0, timed in turn).")
     assert "the spread over seeds is not known" in sentences[3]
+
+
+def test_a_speed_that_was_timed_alone_is_left_out(make_run):
+    run = make_run()
+    content = json.loads((run / "evaluation.json").read_text())
+    del content["models"]["student"]["speed"]
+    (run / "evaluation.json").write_text(json.dumps(content))
+    (group,) = groups_of(run)
+    assert group.faster is None and headline(group)[2].endswith("and needs 25 % of its FLOPs.")
+    assert "images_per_second" not in group.costs["student"] and "images_per_second" in group.costs["teacher"]
 
 
 def test_sentences_are_honest_about_loss_chance_and_missing_controls(make_run):
@@ -136,8 +173,8 @@ def test_a_base_model_gets_its_own_share_and_is_the_reference_without_a_control(
     (run / "evaluation.json").write_text(json.dumps(content))
     (group,) = groups_of(run)
     table = metric_table(group)
-    assert table.header[3:] == ["base", "student", "gain over base", "kept of base"]
-    assert table.rows[0][3:] == ["80.0", "20.0", "−60.0", "25 %"]
+    assert table.header[3:] == ["chance", "base", "student", "student, 95 %", "gain over base", "kept of base"]
+    assert table.rows[0][4:] == ["80.0", "20.0", "17.6–22.6", "−60.0", "25 %"]
     assert headline(group)[0].endswith("but loses 60.0 points against the base (80.0 %).")
 
 
@@ -146,6 +183,16 @@ def test_training_table_counts_a_repeated_step_once_and_ignores_a_cut_line(make_
     student, control = training_table(group).rows
     assert student[:4] == ["student, seed 0", "3", "1 min 15 s", "100"] and student[-1] == "0.5"
     assert control[0] == "control, seed 0" and control[2] == NO_MODEL
+
+
+def test_losses_are_told_term_by_term_and_not_as_sums_of_different_ones(make_run):
+    run = make_run()
+    (run / "metrics.jsonl").write_text(
+        json.dumps({"step": 9, "loss": 55.1, "loss/task": 5.2, "loss/fd": 0.0201}) + "\n"
+    )
+    (run / "control" / "metrics.jsonl").write_text(json.dumps({"step": 9, "loss": 5.0, "loss/task": 5.0}) + "\n")
+    student, control = training_table(groups_of(run)[0]).rows
+    assert student[-1] == "task 5.2, fd 0.0201" and control[-1] == "task 5"
 
 
 def test_numbers_as_text():
@@ -170,7 +217,6 @@ def test_mistakes_get_one_line(tmp_path, make_run):
 
 
 def test_a_gain_that_chance_could_make_stands_in_brackets() -> None:
-    from clipdistill.report.content import gain_text
     from clipdistill.report.tables import Row, Summary
 
     def row(*gains: float) -> Row:

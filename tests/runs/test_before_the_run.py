@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from clipdistill.data import Mixture, open_source
+from clipdistill.engine.distributed import Ranks
 from clipdistill.errors import UserError
 from clipdistill.files import require_space
 from clipdistill.kinds import require_weights
@@ -20,6 +21,7 @@ from clipdistill.runs.checks import check_recipe
 from clipdistill.runs.data import augment_plan, check_left_out, world_for_plan, worlds_for_plans
 from clipdistill.runs.derived import control_recipe
 from clipdistill.runs.open_teachers import open_teachers
+from clipdistill.runs.parts import open_parts
 from clipdistill.runs.plan import duration
 
 
@@ -45,6 +47,15 @@ def test_batches_must_divide_among_processes() -> None:
             check_recipe(recipe, processes)
     with pytest.raises(UserError, match="train.micro_batch"):
         check_recipe(load_recipe("petri/quickstart", ["train.batch_size=120", "train.micro_batch=24"]), 3)
+
+
+def test_a_student_that_is_a_recipes_run_is_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = (
+        "`student`: runs/petri/sds_base isn't there; train it first: clipdistill train petri/sds_base --out runs/petri"
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(said)}/sds_base$"):
+        open_parts(load_recipe("petri/sds_clip"), Ranks.current())
 
 
 def test_a_teacher_that_is_a_recipes_run_is_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
 import pytest
 
 from clipdistill.models import named
+from clipdistill.recipe_files import load_recipe
 from clipdistill.runs import doctor as doctor_module
 from clipdistill.runs.doctor import doctor
 from clipdistill.runs.where_to_get import where_to_get
@@ -96,6 +98,32 @@ def test_of_a_student_that_is_filled_the_file_is_looked_for(empty_place: Path) -
     assert not any(name.startswith(("uniter-", "clip-mlp", "clip-vil")) for name in weights)
 
 
+def test_no_advice_goes_in_a_circle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`runs/petri/sds_base` was to be made by petri/sds_clip/l_clip, which starts from it."""
+    monkeypatch.setattr(named, "WEIGHTS_FOLDER", Path("nowhere"))
+    weights = by_name(doctor(show=False)["weights"])
+    assert weights["runs/petri/sds_base"]["get"] == "clipdistill train petri/sds_base --out runs/petri/sds_base"
+    small = weights["petri-teacher-small"]["get"]  # petri/sds_base extends the recipe that made it
+    assert small.startswith("clipdistill train petri/teacher_small --out runs/petri-teacher-small")
+    asked = {
+        name: re.match(r"clipdistill train (\S+) --out ([^\s,]+)", item["get"] or "") for name, item in weights.items()
+    }
+    for name, made in asked.items():
+        if made is None:
+            continue
+        recipe = load_recipe(made[1])
+        assert name not in (recipe.student.model, *(spec.model for spec in recipe.teachers)) or not name.count("/")
+        assert made[2].removeprefix("runs/") in (recipe.name, name), name
+    chained = weights["runs/clip_kd/vit_t16_from_vit_b16"]["get"]
+    assert chained.endswith("--out runs/clip_kd/vit_t16_from_vit_b16 (it needs ViT-B-16:laion400m_e32 first)")
+
+
+def test_sizes_and_what_fills_them_are_looked_for_apart() -> None:
+    weights = by_name(doctor(show=False)["weights"])
+    assert "real_data/README.md" in weights["real-data/sizes/uniter.json"]["get"]
+    assert not any(".json:" in name for name in weights)
+
+
 @pytest.mark.parametrize(
     ("path", "wanted"),
     [
@@ -107,6 +135,8 @@ def test_of_a_student_that_is_filled_the_file_is_looked_for(empty_place: Path) -
         ("data/compositional", "facebook/winoground"),
         ("data/weights/uniter-large-vcr_2nd-stage.pt", "checkpoints of UNITER, VILLA and VL-BERT"),
         ("data/vcr", "vcr1images.zip"),
+        ("real-data/easy_vqa", "real_data/README.md"),
+        ("real-data/easy_vqa/llava", "real_data/README.md"),
         ("my/own.csv", "put it there"),
     ],
 )

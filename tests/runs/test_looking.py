@@ -12,7 +12,7 @@ from PIL import Image
 from clipdistill.data import Mixture, open_source
 from clipdistill.errors import UserError
 from clipdistill.models import create_model
-from clipdistill.runs.looking import MOST_PICTURES, _evenly, look_at
+from clipdistill.runs.looking import MOST_PICTURES, evenly, look_at
 
 TOKENIZER = create_model("petri-tiny-student", seed=0).tokenizer
 
@@ -59,6 +59,6 @@ def test_captions_that_lose_words_or_become_one(tmp_path: Path) -> None:
 
 
 def test_a_look_is_spread_over_all_of_the_data() -> None:
-    rows = _evenly(10 * MOST_PICTURES, MOST_PICTURES)
+    rows = evenly(10 * MOST_PICTURES, MOST_PICTURES)
     assert len(np.unique(rows)) == MOST_PICTURES and rows[0] == 0 and rows[-1] == 10 * MOST_PICTURES - 1
-    assert _evenly(3, MOST_PICTURES).tolist() == [0, 1, 2]
+    assert evenly(3, MOST_PICTURES).tolist() == [0, 1, 2]

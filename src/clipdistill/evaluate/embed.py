@@ -75,13 +75,20 @@ def embed_images(
     Raises:
         UserError: none of the pictures can be read.
     """
+    batches = picture_batches(model, source, batch_size, workers, squash)
+    return embed_batches(model, batches, total=len(source), device=device, progress=progress)
+
+
+def picture_batches(
+    model: Encoder, source: Any, batch_size: int, workers: int = 0, squash: bool = False
+) -> Iterable[Mapping[str, Any]]:
+    """Batches of a source's pictures, as `embed_batches` takes them; `squash` as in `embed_images`."""
     from clipdistill.data.loader import evaluation_batches
     from clipdistill.data.transforms import ImageView
 
     view = ImageView.from_preprocess(model.preprocess)
     view = replace(view, resize_mode="squash") if squash else view
-    batches = evaluation_batches(source, view, batch_size, workers)
-    return embed_batches(model, batches, total=len(source), device=device, progress=progress)
+    return evaluation_batches(source, view, batch_size, workers)
 
 
 def embed_batches(

@@ -45,6 +45,12 @@ class Subset:
         return hashlib.sha256(f"{self.source.fingerprint()} {which}".encode()).hexdigest()[:16]
 
 
+def some_of(source: Any, most: int) -> Subset:
+    """At most `most` samples, evenly over a source."""
+    step = max(1, len(source) // most)
+    return Subset(source, range(len(source))[::step][:most])
+
+
 def open_sources(data: Mapping[str, Any] | str | Path, name: str | None = None) -> dict[str, Any]:
     """Open one source (a spec, a path, "format:path@split") or several by name, and return them by name.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,9 +60,16 @@ class Kind:
         """Hash of all that decides what the model gives: for tower features that of the towers alone."""
         raise TypeError(f"{type(self).__name__} must define fingerprint")
 
-    def cost(self, model: Any, device: torch.device | str = "cpu") -> dict[str, float]:
-        """`parameters`, `image_parameters`, `text_parameters`, and what else this kind can be measured by."""
+    def cost(self, model: Any, device: torch.device | str = "cpu", *, speed: bool = True) -> dict[str, float]:
+        """`parameters`, `image_parameters`, `text_parameters`, and what else this kind can be measured by.
+
+        speed: time it too, by itself; models side by side are timed by `step`.
+        """
         raise TypeError(f"{type(self).__name__} must define cost")
+
+    def step(self, model: Any, device: torch.device | str, pictures: int) -> Callable[[], Any] | None:
+        """What puts so many pictures through a model on `device`, and waits for it; None for what isn't timed so."""
+        return None
 
     def compile(self, model: Any) -> None:
         """Compile (torch.compile) what a step spends its time on."""

@@ -57,7 +57,7 @@ class DenoiserKind(Kind):
         """Of weights, preprocessing and tokenizer."""
         return fingerprint(model)
 
-    def cost(self, model: Any, device: torch.device | str = "cpu") -> dict[str, float]:
+    def cost(self, model: Any, device: torch.device | str = "cpu", *, speed: bool = True) -> dict[str, float]:
         """Parameters; what a score costs depends on how many noise levels are drawn for it."""
         return denoiser_cost(model)
 

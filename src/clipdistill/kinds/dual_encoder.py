@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from clipdistill.errors import UserError
 from clipdistill.evaluate import model_cost
+from clipdistill.evaluate.cost import picture_step
 from clipdistill.export import save_student
 from clipdistill.kinds.base import Kind
 from clipdistill.models import JoinedEncoder, create_joined, create_model, fingerprint, list_models, load_model
@@ -64,9 +66,13 @@ class DualEncoderKind(Kind):
         """Of weights, preprocessing and tokenizer; of the towers alone for tower features."""
         return fingerprint(model, towers_only=features == "tower")
 
-    def cost(self, model: Any, device: torch.device | str = "cpu") -> dict[str, float]:
+    def cost(self, model: Any, device: torch.device | str = "cpu", *, speed: bool = True) -> dict[str, float]:
         """Parameters, FLOPs a pair, pictures a second."""
-        return model_cost(model, device=device)
+        return model_cost(model, device=device, repeats=5 if speed else 0)
+
+    def step(self, model: Any, device: torch.device | str, pictures: int) -> Callable[[], Any]:
+        """See `evaluate.cost.picture_step`."""
+        return picture_step(model, device, pictures)
 
     def compile(self, model: Any) -> None:
         """Both towers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from clipdistill.errors import UserError
 from clipdistill.evaluate import fusion_cost
+from clipdistill.evaluate.cost import pair_step
 from clipdistill.export import save_student
 from clipdistill.kinds.base import Kind
 from clipdistill.kinds.dual_encoder import require_weights
@@ -63,9 +65,13 @@ class FusionKind(Kind):
         """Of weights, configuration and vocabulary."""
         return fingerprint(model)
 
-    def cost(self, model: Any, device: torch.device | str = "cpu") -> dict[str, float]:
+    def cost(self, model: Any, device: torch.device | str = "cpu", *, speed: bool = True) -> dict[str, float]:
         """Parameters of either side, FLOPs a pair, pairs a second."""
-        return fusion_cost(model, device=device)
+        return fusion_cost(model, device=device, repeats=5 if speed else 0)
+
+    def step(self, model: Any, device: torch.device | str, pictures: int) -> Callable[[], Any]:
+        """See `evaluate.cost.pair_step`."""
+        return pair_step(model, device, pictures)
 
     def compile(self, model: Any) -> None:
         """The layers, or all of an adapter."""

@@ -34,7 +34,7 @@ class MetaTeacherKind(Kind):
         found: str = model.fingerprint()
         return found
 
-    def cost(self, model: Any, device: torch.device | str = "cpu") -> dict[str, float]:
+    def cost(self, model: Any, device: torch.device | str = "cpu", *, speed: bool = True) -> dict[str, float]:
         """Parameters, all of them on the image's side."""
         total = sum(parameter.numel() for parameter in model.parameters())
         return {"parameters": total, "image_parameters": total, "text_parameters": 0}

@@ -5,6 +5,7 @@ What stands on transformers is imported when it is needed: every command looks a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from clipdistill.errors import UserError
 from clipdistill.evaluate import vlm_cost
+from clipdistill.evaluate.cost import tower_step
 from clipdistill.kinds.base import Kind
 from clipdistill.models.vlm_names import PREFIX, is_vlm
 from clipdistill.recipe import ModelSpec
@@ -56,9 +58,13 @@ class VLMKind(Kind):
         found: str = model.fingerprint()
         return found
 
-    def cost(self, model: Any, device: torch.device | str = "cpu") -> dict[str, float]:
+    def cost(self, model: Any, device: torch.device | str = "cpu", *, speed: bool = True) -> dict[str, float]:
         """Parameters of tower, connector and language model; FLOPs of a question, pictures a second of the tower."""
-        return vlm_cost(model, device=device)
+        return vlm_cost(model, device=device, repeats=3 if speed else 0)
+
+    def step(self, model: Any, device: torch.device | str, pictures: int) -> Callable[[], Any]:
+        """See `evaluate.cost.tower_step`."""
+        return tower_step(model, device, pictures)
 
     def compile(self, model: Any) -> None:
         """The language model, where the time goes."""

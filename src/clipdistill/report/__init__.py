@@ -25,6 +25,7 @@ def build_report(runs: str | Path | Sequence[str | Path], out: str | Path | None
     from clipdistill.report.markdown import markdown_report
     from clipdistill.report.records import read_run
     from clipdistill.report.tables import build_groups
+    from clipdistill.report.words import report_title
 
     paths = [Path(runs)] if isinstance(runs, str | Path) else [Path(run) for run in runs]
     if not paths:
@@ -33,7 +34,7 @@ def build_report(runs: str | Path | Sequence[str | Path], out: str | Path | None
     folder = Path(out) if out is not None else paths[0]
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: can't be written into, it is a file; give a folder")
-    title = groups[0].title if len(groups) == 1 else f"{len(groups)} recipes compared"
+    title = report_title(groups)
     page, text = folder / "report.html", folder / "report.md"
     write_text(page, html_report(title, groups))
     write_text(text, markdown_report(title, groups, folder))

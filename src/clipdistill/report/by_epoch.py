@@ -13,12 +13,12 @@ from clipdistill.report.words import headline_rows, shown
 
 def epoch_table(group: Group) -> Table | None:
     """By epoch, per cent or as it is, of what the report's headline is about; None where no epoch was kept."""
-    rows, numbers = _rows(group), _numbers(group)
+    rows, numbers = _rows(group), epoch_numbers(group)
     if not rows or not numbers:
         return None
     cells = []
     for number in numbers:
-        values = [(row.metric, _values(group, row, number)) for row in rows]
+        values = [(row.metric, epoch_values(group, row, number)) for row in rows]
         cells.append(
             [str(number), *(shown(Summary(tuple(each)), metric) if each else NO_MODEL for metric, each in values)]
         )
@@ -27,7 +27,7 @@ def epoch_table(group: Group) -> Table | None:
 
 def epoch_figure(group: Group) -> Any | None:
     """A panel a measure over epochs: the mean over the runs, and a band from the least to the most."""
-    rows, numbers = _rows(group), _numbers(group)
+    rows, numbers = _rows(group), epoch_numbers(group)
     if not rows or len(numbers) < 2:
         return None
     plt = pyplot()
@@ -37,9 +37,9 @@ def epoch_figure(group: Group) -> Any | None:
     for axis in axes.flat[len(rows) :]:
         axis.axis("off")
     for axis, row in zip(axes.flat, rows, strict=False):
-        known = [number for number in numbers if _values(group, row, number)]
+        known = [number for number in numbers if epoch_values(group, row, number)]
         scale = 1 if row.plain else 100
-        values = [[scale * value for value in _values(group, row, number)] for number in known]
+        values = [[scale * value for value in epoch_values(group, row, number)] for number in known]
         if len(group.runs) > 1:
             axis.fill_between(known, [min(v) for v in values], [max(v) for v in values], color=COLOURS["student"],
                               alpha=0.18, lw=0)  # fmt: skip
@@ -60,12 +60,13 @@ def _label(row: Row) -> str:
     return f"{row.data}, {metric_label(row.metric)}"
 
 
-def _numbers(group: Group) -> list[int]:
+def epoch_numbers(group: Group) -> list[int]:
+    """The epochs of which any run kept and measured its student."""
     return sorted({number for run in group.runs for number in run.epochs})
 
 
-def _values(group: Group, row: Row, number: int) -> list[float]:
-    """Of each run that has the epoch."""
+def epoch_values(group: Group, row: Row, number: int) -> list[float]:
+    """A row's number after an epoch, of each run that has it."""
     found = []
     for run in group.runs:
         for one in run.epochs.get(number, ()):

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clipdistill.errors import UserError
-from clipdistill.report.paper import PaperRow, PaperTable, paper_table
-from clipdistill.report.records import RunRecord
-from clipdistill.report.tables import Group, Row, metric_label
-from clipdistill.report.words import amount, change, headline_rows, percent, points, shown, uncertain
+from clipdistill.report.records import RunRecord, loss_terms
+from clipdistill.report.tables import Group, Row
+from clipdistill.report.words import amount, headline_rows, percent, points
 
 COST_LABELS = {
     "parameters": "parameters",
     "image_parameters": "parameters, image tower",
     "text_parameters": "parameters, text tower",
     "flops_per_pair": "FLOPs a pair (one picture, one text)",
-    "images_per_second": "pictures embedded a second",
+    "images_per_second": "pictures embedded a second, in turn on the run's machine",
 }
 NO_MODEL = "\N{EN DASH}"
-PAPER_HEADER = ["data set", "metric", "role", "model", "method", "printed", "measured here"]
 
 
 @dataclass(frozen=True)
@@ -31,34 +28,6 @@ class Table:
     header: list[str]
     rows: list[list[str]]
     numbers: int = 1  # the first column that is right-aligned
-
-
-def metric_table(group: Group) -> Table:
-    """Every metric of a group: data set, items, metric, one column a role, gain, retention."""
-    gain = [f"gain over {group.reference}"] if group.reference else []
-    kept = [role for role in (group.teacher, "base") if role in group.roles]
-    header = ["data set", "items", "metric", *group.roles, *gain, *(f"kept of {role}" for role in kept)]
-    rows = []
-    for row in group.rows:
-        cells = [row.data, row.items, row.label]
-        cells += [shown(row.values.get(role), row.metric) or NO_MODEL for role in group.roles]
-        cells += [gain_text(row)] if group.reference else []
-        cells += [f"{100 * row.kept[role].mean:.0f} %" if role in row.kept else NO_MODEL for role in kept if role]
-        rows.append(cells)
-    return Table(header, rows, numbers=3)
-
-
-def units(group: Group) -> str:
-    """What the numbers of `metric_table` are."""
-    plain = " (CKA, alignment and uniformity as they are)" if any(row.plain for row in group.rows) else ""
-    doubt = "in brackets where chance alone could make them"
-    return f"Per cent{plain}; gains in points, {doubt}; ties count against the model."
-
-
-def gain_text(row: Row) -> str:
-    """A gain, in brackets where chance alone could make it: so it is neither green nor red."""
-    gain = change(row.gain, row.metric) or NO_MODEL
-    return f"({gain})" if row.gain is not None and uncertain(row) and gain not in ("0.0", "0.000") else gain
 
 
 def cost_table(group: Group) -> Table:
@@ -80,7 +49,7 @@ def training_table(group: Group) -> Table | None:
             if metrics:
                 title = f"{name}, seed {run.seed}" if run.seed is not None else name
                 rows.append([title, *_training(metrics)])
-    header = ["training", "steps", "time", "samples/s", "MFU", "peak memory", "last loss"]
+    header = ["training", "steps", "time", "samples/s", "MFU", "peak memory", "last loss, term by term"]
     return Table(header, rows) if rows else None
 
 
@@ -99,44 +68,6 @@ def overview_table(groups: Sequence[Group]) -> Table:
         seeds = ", ".join(str(run.seed) for run in group.runs)
         rows.append([group.title, seeds, group.names.get("student", NO_MODEL), parameters, *cells])
     return Table(header, rows, numbers=3)
-
-
-def paper_numbers(group: Group) -> tuple[PaperTable, Table] | str | None:
-    """The table of the paper that the recipe names, beside what was measured; a sentence when it can't be found."""
-    key = group.runs[0].recipe.get("paper")
-    if not key:
-        return None
-    try:
-        paper = paper_table(str(key))
-    except UserError as error:
-        return str(error)
-    behind = _drawn(group.runs[0].recipe)
-    measured = {(row.data.casefold() + behind, row.metric): row.values for row in group.rows}
-    rows = []
-    for data, metric in paper.columns:
-        for row in paper.rows:
-            if (data, metric) in row.values:
-                printed = f"{100 * row.values[data, metric]:.2f}".rstrip("0").rstrip(".")
-                role = _role_of(row, paper, group)
-                here = percent(measured.get((data.casefold(), metric), {}).get(role)) if role else ""
-                label = metric_label(metric)
-                rows.append([data, label, row.role, row.model, row.method or NO_MODEL, printed, here or NO_MODEL])
-    return paper, Table(PAPER_HEADER, rows, numbers=5)
-
-
-def _drawn(recipe: Mapping[str, Any]) -> str:
-    """What stands behind the name of a data set in the paper's table, of a run that trained on a low-shot draw."""
-    sources = (recipe.get("data") or {}).get("train") or []
-    return next((f"@{one['low_shot']}" for one in sources if isinstance(one, dict) and one.get("low_shot")), "")
-
-
-def _role_of(row: PaperRow, paper: PaperTable, group: Group) -> str | None:
-    """The model of the run that a row of its paper's table is: its student for one row, the others by their role."""
-    if row.key == paper.own:
-        return "student"
-    if row.role == "teacher":
-        return group.teacher
-    return row.role if row.role in ("base", "control") else None
 
 
 def left_out_note(group: Group) -> str:
@@ -197,15 +128,24 @@ def _training(metrics: list[dict[str, Any]]) -> list[str]:
 
     speed, mfu, last = median("samples_per_second"), median("mfu"), metrics[-1]
     memory = max((row["peak_memory_mb"] for row in metrics if row.get("peak_memory_mb")), default=None)
-    seconds, loss = last.get("seconds"), last.get("loss")
+    seconds = last.get("seconds")
     return [
         f"{last['step']:,}",
         NO_MODEL if seconds is None else _duration(seconds),
         NO_MODEL if speed is None else f"{speed:,.0f}",
         NO_MODEL if mfu is None else f"{100 * mfu:.1f} %",
         NO_MODEL if memory is None else f"{memory:,.0f} MB",
-        NO_MODEL if loss is None else f"{loss:.4g}",
+        _last_terms(last),
     ]
+
+
+def _last_terms(last: dict[str, Any]) -> str:
+    """Each term as it was at the end. Sums of different terms, weighted, can't be compared: they are for a bare run."""
+    terms = loss_terms([last])
+    found = [(term.removeprefix("loss/"), last[term]) for term in terms if isinstance(last[term], int | float)]
+    if [term for term, _ in found] == ["loss"]:
+        return f"{found[0][1]:.4g}"
+    return ", ".join(f"{term} {value:.3g}" for term, value in found) or NO_MODEL
 
 
 def _duration(seconds: float) -> str:
@@ -233,16 +173,3 @@ def examples_note(examples: dict[str, Any] | Any) -> str:
         f"the same for every model; the first {examples['top']} of {examples['gallery']:,} pictures that each found, "
         "and the rank of the right one."
     )
-
-
-def paper_note(paper: PaperTable) -> str:
-    """Say where printed numbers come from, and what the paper prints besides of time and size."""
-    besides = f" Also printed: {'; '.join(map(str, paper.facts))}." if paper.facts else ""
-    return f"{paper.title}, {paper.printed}. Trained on {paper.trained_on}. Per cent. Source: {paper.source}.{besides}"
-
-
-def paper_caution(rows: Table) -> str:
-    """Say that printed numbers can't be compared when none of the paper's data sets was measured here."""
-    if any(row[-1] != NO_MODEL for row in rows.rows):
-        return ""
-    return "None of the paper's data sets was measured here: these numbers can't be compared with those above."

@@ -26,8 +26,7 @@ def group_by_recipe(runs: Sequence[RunRecord]) -> list[tuple[str, list[RunRecord
     for name in {title for title in titles if titles.count(title) > 1}:
         same = [number for number, title in enumerate(titles) if title == name]
         flat = {number: dict(_flat(_without(members[number][0].recipe))) for number in same}
-        keys = sorted({key for entries in flat.values() for key in entries})
-        differing = [key for key in keys if len({json.dumps(entries.get(key)) for entries in flat.values()}) > 1]
+        differing = differing_keys([members[number][0] for number in same])
         for number in same:
             parts = [f"{key}={flat[number][key]}" for key in differing if key in flat[number]]
             parts = parts or [f"no {key}" for key in differing]
@@ -36,6 +35,13 @@ def group_by_recipe(runs: Sequence[RunRecord]) -> list[tuple[str, list[RunRecord
         if title in titles[:number]:
             titles[number] = f"{title} (variant {titles[: number + 1].count(title)})"
     return list(zip(titles, members, strict=True))
+
+
+def differing_keys(runs: Sequence[RunRecord]) -> list[str]:
+    """Keys of recipes (`task.weights.fd`) that runs differ in, but for what makes no other experiment."""
+    flat = [dict(_flat(_without(run.recipe))) for run in runs]
+    keys = sorted({key for entries in flat for key in entries})
+    return [key for key in keys if len({json.dumps(entries.get(key)) for entries in flat}) > 1]
 
 
 def _without(value: Any) -> Any:

@@ -10,8 +10,10 @@ from typing import Any
 
 import yaml
 
-from clipdistill.report import by_epoch, content, figures
+from clipdistill.report import beside_paper, by_epoch, confusion, content, figures
 from clipdistill.report.content import Table
+from clipdistill.report.metric_table import gain_text, metric_notes, metric_table
+from clipdistill.report.next_steps import next_steps
 from clipdistill.report.region_pictures import regions_of
 from clipdistill.report.tables import Group, Row
 from clipdistill.report.words import headline, headline_rows, percent
@@ -94,12 +96,13 @@ def _group(group: Group, many: bool) -> str:
     parts += [f"<div class=cards>{''.join(_card(row, group) for row in headline_rows(group))}</div>"]
     spread = " Values are mean ± standard deviation over the seeds." if len(group.runs) > 1 else ""
     if group.rows:
-        note = f"{content.units(group)} Measured over {group.seeds}.{spread}"
-        metrics = table(content.metric_table(group), "metrics")
-        parts += [section("Results", metrics, _note(note), _note(content.repeated_texts_note(group)))]
+        notes = [*metric_notes(group), content.repeated_texts_note(group)]
+        notes[0] += f" Measured over {group.seeds}.{spread}"
+        metrics = table(metric_table(group), "metrics")
+        parts += [section("Results", metrics, *map(_note, notes))]
     if group.roles:
         parts += [section("What each model costs", table(content.cost_table(group)))]
-    parts += [_paper(group), _training(group), _regions(group), _confusion(group)]
+    parts += [_next(group), _paper(group), _training(group), _regions(group), _confusion(group)]
     examples = next((run.examples for run in group.runs if run.examples), None)
     if examples:
         parts += [section("Retrieval examples", _note(content.examples_note(examples)), _examples(examples, group))]
@@ -118,19 +121,19 @@ def _card(row: Row, group: Group) -> str:
             )
     gain = ""
     if row.gain is not None:
-        text = content.gain_text(row)
+        text = gain_text(row)
         gain = f"<p class='gain{_sign('gain', text)}'>{escape(text)} points over the {escape(group.reference)}</p>"
     return f"<div class=card><h4>{escape(row.label)} <small>{escape(row.data)}</small></h4>{''.join(bars)}{gain}</div>"
 
 
 def _paper(group: Group) -> str:
-    paper = content.paper_numbers(group)
+    paper = beside_paper.paper_numbers(group)
     if paper is None:
         return ""
     if isinstance(paper, str):
         return section("Beside the paper", _note(paper))
     facts, rows = paper
-    notes = _note(content.paper_note(facts)) + _note(content.paper_caution(rows))
+    notes = _note(beside_paper.paper_note(facts)) + _note(beside_paper.paper_caution(rows))
     return section("Beside the paper", table(rows), notes)
 
 
@@ -161,22 +164,41 @@ def _regions(group: Group) -> str:
 
 
 def _confusion(group: Group) -> str:
+    """Matrices of few classes stand open, the first of them; large ones are folded, with their mistakes in words."""
     shown: list[str] = []
+    opened = False
     for data in content.confusion_sets(group):
-        figure = figures.confusion_figure(group, data)
+        figure = confusion.confusion_figure(group, data)
         if figure is None:
             continue
-        confused = figures.confusion_counts(group, data, "student")
-        pairs = figures.most_confused(*confused) if confused else []
-        words = "; ".join(f"{true} taken for {guess} ({count}\N{MULTIPLICATION SIGN})" for true, guess, count in pairs)
-        note = _note(f"The student's commonest mistakes: {words}." if words else "")
-        opened = "" if shown else " open"
-        shown.append(f"<details{opened}><summary>{escape(data)}</summary>{figures.to_svg(figure)}{note}</details>")
+        large, note = confusion.is_large(group, data), _note(confusion.mistakes_note(group, data))
+        open_ = "" if large or opened else " open"
+        opened = opened or bool(open_)
+        matrix = f"<summary>{escape(data)}{': matrices' if large else ''}</summary>{figures.to_svg(figure)}"
+        if large:
+            shown.append(f"<h4 class=apart>{escape(data)}</h4>{note}<details>{matrix}</details>")
+        else:
+            shown.append(f"<details{open_}>{matrix}{note}</details>")
     explain = _note(
         "Rows: the true class. Columns: what the model took it for. "
         "The colour grows with the square root of the share, so that rare mistakes can be seen."
     )
     return section("Confusion", explain, *shown) if shown else ""
+
+
+def _next(group: Group) -> str:
+    inside = [
+        f"<p>{ticks(step.said)}</p>" + (f"<pre>{escape(step.code)}</pre>" if step.code else "")
+        for step in next_steps(group)
+    ]
+    return section("What next", *inside) if inside else ""
+
+
+def ticks(text: str) -> str:
+    """HTML of a sentence in which code stands in backticks."""
+    return "".join(
+        f"<code>{escape(part)}</code>" if at % 2 else escape(part) for at, part in enumerate(text.split("`"))
+    )
 
 
 def _examples(found: Mapping[str, Any], group: Group) -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from clipdistill.files import atomic_path
-from clipdistill.report import by_epoch, content, figures
+from clipdistill.report import beside_paper, by_epoch, confusion, content, figures
 from clipdistill.report.content import Table
+from clipdistill.report.metric_table import metric_notes, metric_table
+from clipdistill.report.next_steps import next_steps
 from clipdistill.report.region_pictures import regions_of
 from clipdistill.report.tables import Group
 from clipdistill.report.words import headline
@@ -33,17 +35,17 @@ def _group(group: Group, files: Path, number: int, heading: str) -> list[str]:
     parts += ["\n".join(f"- {escape(sentence)}" for sentence in headline(group))]
     parts += [f"Measured over {group.seeds}." + (" Mean ± standard deviation." if len(group.runs) > 1 else "")]
     if group.rows:
-        parts += ["### Results", table(content.metric_table(group))]
-        parts += [content.units(group)]
-        parts += [escape(content.repeated_texts_note(group))]
+        parts += ["### Results", table(metric_table(group))]
+        parts += [escape(note) for note in (*metric_notes(group), content.repeated_texts_note(group))]
     if group.roles:
         parts += ["### What each model costs", table(content.cost_table(group))]
-    paper = content.paper_numbers(group)
+    parts += _next(group)
+    paper = beside_paper.paper_numbers(group)
     if isinstance(paper, str):
         parts += [escape(paper)]
     elif paper:
-        parts += ["### Beside the paper", table(paper[1]), escape(content.paper_note(paper[0]))]
-        parts += [escape(content.paper_caution(paper[1]))]
+        parts += ["### Beside the paper", table(paper[1]), escape(beside_paper.paper_note(paper[0]))]
+        parts += [escape(beside_paper.paper_caution(paper[1]))]
     training = content.training_table(group)
     loss = figures.loss_figure(group)
     if training or loss is not None:
@@ -62,10 +64,13 @@ def _group(group: Group, files: Path, number: int, heading: str) -> list[str]:
             temporary.write_bytes(sheet)
         parts += [f"![Regions]({files.name}/regions-{number}.png)"]
     for place, data in enumerate(content.confusion_sets(group)):
-        figure = figures.confusion_figure(group, data)
+        figure = confusion.confusion_figure(group, data)
         if figure is not None:
             parts += ["### Confusion"] if place == 0 else []
-            parts += [f"**{escape(data)}**", _picture(figure, files / f"confusion-{number}-{place}.png", data)]
+            picture = _picture(figure, files / f"confusion-{number}-{place}.png", data)
+            if confusion.is_large(group, data):  # a link to what can't be read at a glance
+                picture = picture.replace(f"![{escape(data)}]", "[The matrices of all classes]", 1)
+            parts += [f"**{escape(data)}**", escape(confusion.mistakes_note(group, data)), picture]
     example = next((run.examples for run in group.runs if run.examples), None)
     if example:
         parts += ["### Retrieval examples", escape(content.examples_note(example))]
@@ -75,6 +80,15 @@ def _group(group: Group, files: Path, number: int, heading: str) -> list[str]:
         pairs = "; ".join(f"{name} {value}" for name, value in content.provenance(run))
         parts += [f"- {escape(run.name)}: {escape(pairs)}"]
     return parts
+
+
+def _next(group: Group) -> list[str]:
+    parts = []
+    for step in next_steps(group):
+        said = step.said.split("`")
+        parts += ["".join(f"`{part}`" if at % 2 else escape(part) for at, part in enumerate(said))]
+        parts += [f"```{step.language}\n{step.code}\n```"] if step.code else []
+    return ["### What next", *parts] if parts else []
 
 
 def table(found: Table) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,15 @@ COSTS = ("parameters", "image_parameters", "text_parameters", "flops_per_pair", 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A model of a run as it was measured: its name, what it costs, its results."""
+    """A model of a run as it was measured: its name, what it costs, its results.
+
+    speed: the rounds in which it was timed beside the run's other models (`evaluate.speed`); empty where it wasn't.
+    """
 
     name: str
     costs: dict[str, float]
     results: list[Result]
+    speed: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,16 +102,26 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     ]
 
 
+def loss_terms(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """The terms of a loss as metrics.jsonl names them ("loss/crd"), in the order they were logged; "loss" for none."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in names if name.startswith("loss/") and name != "loss/total"] or [
+        name for name in names if name == "loss"
+    ]
+
+
 def _models(path: Path, key: str = "models") -> dict[str, ModelRecord]:
     content = _json(path) or {}
     models = {}
     for role, value in content.get(key, {}).items():
         try:
             results = [Result.from_dict(result) for result in value.get("results", ())]
-            costs = {key: float(value[key]) for key in COSTS if value.get(key) is not None}
+            speed = dict(value.get("speed") or {})
+            known = [key for key in COSTS if speed or key != "images_per_second"]  # timed alone says little
+            costs = {key: float(value[key]) for key in known if value.get(key) is not None}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path}: {key}.{role} can't be understood ({error!r}); evaluate the run again") from error
-        models[str(role)] = ModelRecord(str(value.get("name", role)), costs, results)
+        models[str(role)] = ModelRecord(str(value.get("name", role)), costs, results, speed)
     return models
 
 

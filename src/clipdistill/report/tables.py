@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clipdistill.evaluate.results import Result, retention
+from clipdistill.evaluate.speed import times_as_fast
+from clipdistill.report.chance import PROPORTIONS, chance_levels, interval
 from clipdistill.report.groups import group_by_recipe
 from clipdistill.report.records import COSTS, RunRecord
 
@@ -93,6 +95,7 @@ class Row:
         values: by role.
         gain: student minus reference, paired by run; None without a reference.
         kept: student / teacher and student / base, paired by run, by role; what a run doesn't have is not in it.
+        chance: what guessing gives; None where it isn't known, or runs differ in it.
     """
 
     evaluator: str
@@ -103,6 +106,7 @@ class Row:
     values: dict[str, Summary]
     gain: Summary | None
     kept: dict[str, Summary]
+    chance: float | None = None
 
     @property
     def label(self) -> str:
@@ -112,6 +116,12 @@ class Row:
     def plain(self) -> bool:
         """Whether its values are no rates."""
         return is_plain(self.metric)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % of the student's mean over draws of the items; None where the metric is no share of them."""
+        student = self.values.get("student")
+        return interval(student.mean, self.count) if student and self.metric in PROPORTIONS else None
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,18 @@ class Group:
     teacher: str | None
     rows: list[Row]
     costs: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def faster(self) -> tuple[float, float, float] | None:
+        """How many times as fast the student is as its teacher: median, least, most; None where it isn't known."""
+        found = []
+        for run in self.runs:
+            student, teacher = run.models.get("student"), run.models.get(self.teacher or "")
+            if student is None or teacher is None or (one := times_as_fast(student.speed, teacher.speed)) is None:
+                return None
+            found.append(one)
+        middle, least, most = zip(*found, strict=True)
+        return statistics.median(middle), min(least), max(most)
 
     @property
     def seeds(self) -> str:
@@ -172,6 +194,7 @@ def _rows(runs: list[RunRecord], roles: list[str], reference: str | None, teache
     for key, metrics in keys.items():
         counts = sorted({table[role][key].n for table in tables for role in table if key in table[role]})
         items = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}\N{EN DASH}{counts[-1]:,}"
+        levels = [chance_levels(table[role][key]) for table in tables for role in table if key in table[role]]
         ordered = [name for name in METRICS if name in metrics] + [name for name in metrics if name not in METRICS]
         for metric in ordered:
             each = [
@@ -194,9 +217,15 @@ def _rows(runs: list[RunRecord], roles: list[str], reference: str | None, teache
                         for role in (teacher, "base")
                         if role and not is_plain(metric) and (share := _paired(each, role, retention)) is not None
                     },
+                    chance=_agreed([each.get(metric) for each in levels]),
                 )
             )
     return rows
+
+
+def _agreed(found: list[float | None]) -> float | None:
+    """The one value of all; None where there are several."""
+    return found[0] if len(set(found)) == 1 else None
 
 
 def _by_data(results: list[Result]) -> dict[tuple[str, str], Result]:

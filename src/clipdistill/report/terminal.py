@@ -11,6 +11,7 @@ from rich.text import Text
 
 from clipdistill.report import content
 from clipdistill.report.content import Table
+from clipdistill.report.metric_table import metric_table
 from clipdistill.report.records import read_run
 from clipdistill.report.tables import build_groups
 from clipdistill.report.words import headline
@@ -33,7 +34,7 @@ def print_table(runs: str | Path | Sequence[str | Path], console: Console | None
         console.print(_rich(content.overview_table(groups), "Runs compared (per cent; gain in points)"))
     for group in groups:
         if group.rows:
-            console.print(_rich(content.metric_table(group), f"{group.title} (per cent, {group.seeds})"))
+            console.print(_rich(metric_table(group, wide=False), f"{group.title} (per cent, {group.seeds})"))
             console.print(_rich(content.cost_table(group), "What each model costs"))
         for sentence in headline(group):
             console.print(Text(sentence))

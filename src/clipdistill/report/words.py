@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+from clipdistill.report.chance import interval
+from clipdistill.report.groups import differing_keys
 from clipdistill.report.tables import Group, Row, Summary, is_plain
 
 ARROW, PLUS_MINUS, MINUS = "\N{RIGHTWARDS ARROW}", "\N{PLUS-MINUS SIGN}", "\N{MINUS SIGN}"
+
+FEW = 100
+"""Items below which a share of two rates isn't relied on."""
 
 FIRST_ASKED = ("text_to_image/recall@1", "top1", "q2a", "qa2r", "q2ar", "accuracy")
 
@@ -71,6 +77,17 @@ def uncertain(row: Row) -> bool:
     return abs(gain.mean) < 2 * math.sqrt(sum(rate * (1 - rate) for rate in rates) / max(row.count, 1))
 
 
+def doubtful_share(row: Row, role: str) -> bool:
+    """Whether student / other is no share to rely on.
+
+    It is above 100 %, of few items, or the other isn't clearly better than guessing.
+    """
+    if row.kept[role].mean > 1 or row.count < FEW:
+        return True
+    other = interval(row.values[role].mean, row.count)
+    return row.chance is not None and other is not None and other[0] <= row.chance
+
+
 def headline_rows(group: Group) -> list[Row]:
     """Return the rows that a reader asks for first, at most four.
 
@@ -82,6 +99,23 @@ def headline_rows(group: Group) -> list[Row]:
     rows = [row for row in measured if row.metric in FIRST_ASKED]
     apart = [row for row in rows if " among all " not in row.data]
     return (compositional + (apart or rows) or list({row.data: row for row in reversed(measured)}.values())[::-1])[:4]
+
+
+def report_title(groups: Sequence[Group]) -> str:
+    """What a report of these is about, in words: one recipe, a recipe's variants, or recipes beside each other."""
+    counts = sorted({len(group.runs) for group in groups})
+    each = (
+        "one run" if counts == [1] else f"{counts[0]} runs" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} runs"
+    )
+    if len(groups) == 1:
+        return groups[0].title if counts == [1] else f"{groups[0].title}: {groups[0].seeds}"
+    names = list(dict.fromkeys(group.runs[0].name for group in groups))
+    if len(names) == 1:
+        keys = differing_keys([group.runs[0] for group in groups])[:2]
+        by = f" by {' and '.join(keys)}" if keys else ""
+        return f"{names[0]}: {len(groups)} variants{by}, {each} each"
+    listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) <= 3 else f"{len(names)} recipes"
+    return f"{listed} compared, {each} each"
 
 
 def headline(group: Group) -> list[str]:
@@ -107,14 +141,16 @@ def _sentence(row: Row, group: Group) -> str:
         teacher = percent(row.values[group.teacher])
         share = f"{100 * row.kept[group.teacher].mean:.0f} % of the teacher's {row.label} on {row.data}"
         kept = f"keeps {share} ({student} of {teacher} %)"
+        if doubtful_share(row, group.teacher):
+            kept = f"reaches {student} % {row.label} on {row.data}, where the teacher has {teacher} %,"
     else:
         kept = f"reaches {student} % {row.label} on {row.data}"
     if row.gain is None or group.reference is None:
-        return f"The student {kept}."
+        return f"The student {kept.rstrip(',')}."
     reference = f"the {group.reference} ({percent(row.values[group.reference])} %)"
     size = points(row.gain).lstrip("+" + MINUS)
     if abs(row.gain.mean) < 5e-4:
-        return f"The student {kept}; it is level with {reference}."
+        return f"The student {kept.rstrip(',')}; it is level with {reference}."
     change = f"and gains {size} points over" if row.gain.mean > 0 else f"but loses {size} points against"
     doubt = ", a difference that chance alone could make" if uncertain(row) else ""
     return f"The student {kept} {change} {reference}{doubt}."
@@ -128,9 +164,9 @@ def _cost_sentence(group: Group) -> str:
         parts.append(f"has {amount(student['parameters'])} parameters ({100 * share:.0f} % of the teacher's)")
     if "flops_per_pair" in student and teacher.get("flops_per_pair"):
         parts.append(f"needs {100 * student['flops_per_pair'] / teacher['flops_per_pair']:.0f} % of its FLOPs")
-    if "images_per_second" in student and teacher.get("images_per_second"):
-        ratio = student["images_per_second"] / teacher["images_per_second"]
-        parts.append(f"embeds {ratio:.1f} times as many pictures a second")
+    if group.faster is not None:
+        times, least, most = group.faster
+        parts.append(f"embeds {times:.1f} times as many pictures a second ({least:.1f} to {most:.1f}, timed in turn)")
     if not parts:
         return ""
     return "It " + (", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]) + "."

@@ -42,12 +42,12 @@ class Chain:
         self._base: Any = None
         self._regions: Any = None
         last = self._student()
-        evaluations = open_evaluations(recipe)  # a wrong path is known before the training and not after it
+        self.evaluations = open_evaluations(recipe)  # a wrong path is known before the training and not after it
         self.stages: list[Stage] = [*self.before]
         for fit in self.fits:
             self.stages += [fit, Export(fit)]
         if recipe.evaluate:
-            self.stages += [Evaluate(recipe, last, run, evaluations, self.region_model), Report(run)]
+            self.stages += [Evaluate(recipe, last, run, self.evaluations, self.region_model, self.main), Report(run)]
         for stage in self.stages:
             stage.check()
 

@@ -6,14 +6,15 @@ import glob
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
-from clipdistill.recipe import ModelSpec, Recipe, SourceSpec
+from clipdistill.recipe import Recipe, SourceSpec
 from clipdistill.recipe_files import load_recipe, recipe_names
 from clipdistill.runs.doctor_tables import print_findings
+from clipdistill.runs.doctor_weights import weights as _weights
 from clipdistill.runs.folder import PACKAGES, installed
 from clipdistill.runs.where_to_get import where_to_get
 
@@ -99,91 +100,6 @@ def _caches() -> dict[str, str]:
     from huggingface_hub import constants
 
     return {"hub": str(constants.HF_HUB_CACHE), "clip": str(Path("~/.cache/clip").expanduser())}
-
-
-def _weights(recipes: list[Recipe]) -> list[dict[str, Any]]:
-    from clipdistill.models.named import list_models, our_models
-
-    counts: dict[str, int] = {}
-    makers: dict[str, str] = {}
-    for recipe in recipes:
-        names = {name for spec in (recipe.student, *recipe.teachers) for name in _needed(spec)}
-        for name in names | {spec.model for spec in recipe.teachers if spec.model}:
-            counts[name] = counts.get(name, 0) + 1
-        if not recipe.teachers and recipe.student.model:
-            makers[recipe.student.model] = recipe.name
-        makers[f"runs/{recipe.name}"] = recipe.name
-    known, ours = set(list_models()), set(our_models())
-    return [
-        {"name": name, "found": found, "recipes": count, "get": None if found else get}
-        for name, count in sorted(counts.items())
-        for found, get in [_look_for(name, known, ours, makers)]
-    ]
-
-
-def _needed(spec: ModelSpec) -> Iterator[str]:
-    """Names and paths of weights that a model spec can't do without; a plain name of a student has random ones."""
-    from clipdistill.models.fusion.starting import split_name
-    from clipdistill.models.vlm_names import is_put_together, weights_of
-
-    if spec.model is not None and is_put_together(spec.model):
-        yield from weights_of(spec.model)
-        return
-    if spec.model is not None:
-        needed = split_name(spec.model)[1] or spec.model  # of NAME:FILE the file, of an adapter its CLIP
-        if ":" in needed or "/" in needed:
-            yield needed
-        return
-    yield from (str(part) for part in (spec.image_weights, spec.text_tower) if part is not None)
-
-
-def _look_for(name: str, known: set[str], ours: set[str], makers: dict[str, str]) -> tuple[str | None, str]:
-    """(where the weights are or None, how to get them), from the disk alone."""
-    from clipdistill.models.named import WEIGHTS_FOLDER
-
-    if (WEIGHTS_FOLDER / name).is_dir():
-        return "comes with the package", ""
-    if name in ours:
-        return (
-            None,
-            f"clipdistill train {makers.get(name, 'RECIPE')} --out runs/{name}, then teachers.0.model=runs/{name}",
-        )
-    if Path(name).exists():
-        return name, ""
-    model, _, tag = name.partition(":")
-    if tag and model != "hf-hub" and model.replace("/", "-") in known:
-        return _pretrained(model.replace("/", "-"), tag)
-    if name in makers:
-        return None, f"clipdistill train {makers[name]} --out {name}"
-    if "real-data" in name or name.startswith("data/"):
-        return None, where_to_get(name)
-    repository = name.removeprefix("hf-hub:")
-    files = ("open_clip_config.json", "config.json", "model_index.json")  # open_clip's, transformers', diffusers'
-    return _in_hub_cache(repository, files), f"hf download {repository}"
-
-
-def _pretrained(model: str, tag: str) -> tuple[str | None, str]:
-    import open_clip
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-
-    entry = open_clip.get_pretrained_cfg(model, tag)
-    repository, _, file = str(entry.get("hf_hub") or "").rpartition("/")
-    if repository:
-        files = (file,) if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
-        return _in_hub_cache(repository, files), f"hf download {repository}"
-    url = str(entry.get("url") or "")
-    local = Path("~/.cache/clip").expanduser() / os.path.basename(url)
-    return (str(local) if url and local.is_file() else None), f"download {url} into ~/.cache/clip"
-
-
-def _in_hub_cache(repository: str, files: tuple[str, ...]) -> str | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    for file in files:
-        found = try_to_load_from_cache(repository, file)
-        if isinstance(found, str):
-            return found
-    return None
 
 
 def _data(recipes: list[Recipe]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from clipdistill.engine.tracking import Meter
 from clipdistill.errors import UserError
 from clipdistill.evaluate import Result, retrieval_examples
+from clipdistill.evaluate.speed import batch_of, side_by_side
 from clipdistill.evaluate.suites import (
     Evaluation,
     RegionsOf,
@@ -100,15 +101,17 @@ def run_suite(
             meter.__exit__()
 
 
-def model_report(model: Any, name: str, results: list[Result], device: torch.device) -> dict[str, Any]:
-    """What evaluation.json holds of one model."""
-    cost = kind_of(model).cost(model, device)
+def model_report(
+    model: Any, name: str, results: list[Result], device: torch.device, speed: bool = True
+) -> dict[str, Any]:
+    """What evaluation.json holds of one model; `speed`: timed by itself."""
+    cost = kind_of(model).cost(model, device, speed=speed)
     return {"name": name, **cost, "results": [result.to_dict() for result in results]}
 
 
 def evaluate_models(
     evaluations: Sequence[Evaluation], models: Mapping[str, tuple[str, Any]], device: torch.device, workers: int = 0,
-    regions: RegionsOf | None = None, teachers: Mapping[str, Any] | None = None,
+    regions: RegionsOf | None = None, teachers: Mapping[str, Any] | None = None, timed: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Put several models through suites whose data is open; a suite that doesn't take a model's kind says so.
 
@@ -117,6 +120,7 @@ def evaluate_models(
         models: role -> (name, model).
         workers: processes that decode pictures. regions: what opens those of a source's pictures.
         teachers: by role, whom the models learned from; None = those of `models` whose role says so.
+        timed: time the models side by side too.
 
     Returns:
         The content of evaluation.json.
@@ -132,8 +136,19 @@ def evaluate_models(
                 print(f"{role}: left out of {evaluation.suite.NAME}: {why}")
                 continue
             results += run_suite(model, evaluation, device, 128, workers, role, regions, teachers)
-        found[role] = model_report(model, name, results, device)
+        found[role] = model_report(model, name, results, device, speed=False)
+    if timed:
+        for role, speed in speeds({role: model for role, (_, model) in models.items()}, device).items():
+            found[role] |= speed
     return {"models": found}
+
+
+def speeds(models: Mapping[str, Any], device: torch.device) -> dict[str, dict[str, Any]]:
+    """By role, `images_per_second` and its rounds, of the models that can be timed: side by side, on one batch."""
+    pictures = batch_of(device)
+    steps = {role: (model, kind_of(model).step(model, device, pictures)) for role, model in models.items()}
+    timed = {role: (model, step) for role, (model, step) in steps.items() if step is not None}
+    return side_by_side(timed, device, pictures)
 
 
 def teachers_among(models: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def look_at(mixture: Mixture, tokenizer: Any, max_bad_share: float) -> Iterator[
     Raises:
         UserError: more pictures are missing than `data.max_bad_share` allows; names them, all at once.
     """
-    samples = [mixture[int(row)] for row in _evenly(len(mixture), MOST_PICTURES)]
+    samples = [mixture[int(row)] for row in evenly(len(mixture), MOST_PICTURES)]
     missing = [sample.id for sample in samples if sample.image.byte_size() < 0]
     if missing:
         names = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else "")
@@ -54,6 +54,6 @@ def _captions(texts: Sequence[str], tokenizer: Any) -> Iterator[tuple[str, str]]
         yield "captions", "; ".join(said)
 
 
-def _evenly(count: int, most: int) -> np.ndarray:
+def evenly(count: int, most: int) -> np.ndarray:
     """Rows spread evenly over `count`, at most `most` of them."""
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(np.int64)

@@ -35,6 +35,12 @@ def open_teachers(recipe: Recipe, student: Any) -> list[TeacherState]:
     return [_open(spec, index, recipe) for index, spec in enumerate(specs)]
 
 
+def train_first(label: str) -> str | None:
+    """How to make a run that isn't there, where it is one of a recipe that comes with the package."""
+    first = None if Path(label).exists() else recipe_of_run(label)
+    return f"{label} isn't there; train it first: clipdistill train {first} --out {label}" if first else None
+
+
 def _open(spec: TeacherSpec, index: int, recipe: Recipe) -> TeacherState:
     task = find_task(recipe.task.method)
     if spec.meta is not None:
@@ -49,9 +55,7 @@ def _open(spec: TeacherSpec, index: int, recipe: Recipe) -> TeacherState:
         model, missing = kind.open(spec, bf16=recipe.train.precision == "bf16", role=f"teacher{index}"), None
     except UserError as error:
         if not has_store(spec):
-            first = None if Path(spec.label).exists() else recipe_of_run(spec.label)
-            said = f"{spec.label} isn't there; train it first: clipdistill train {first} --out {spec.label}"
-            raise UserError(f"`teachers.{index}`: {said if first else error}") from error
+            raise UserError(f"`teachers.{index}`: {train_first(spec.label) or error}") from error
         model, missing = None, error
     if task.FEATURES == "questions":
         options = task.stored_options(task_options(recipe))

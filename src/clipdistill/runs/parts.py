@@ -14,7 +14,7 @@ from clipdistill.kinds import KINDS
 from clipdistill.recipe import Recipe
 from clipdistill.runs.checks import task_options
 from clipdistill.runs.data import Data, augment_plan, open_data
-from clipdistill.runs.open_teachers import open_teachers
+from clipdistill.runs.open_teachers import open_teachers, train_first
 from clipdistill.runs.teachers import TeacherState
 from clipdistill.tasks import Task, find_task
 
@@ -90,9 +90,15 @@ def open_parts(
         kind = KINDS[task.KIND]
         # A task that makes its own student stands on weights that are there; others may draw them.
         frozen = task.OWN_TEACHER and bool(task.TEACHERS[0])
-        model = (
-            kind.open(recipe.student, ranks.device) if frozen else kind.new(recipe.student, recipe.seed, ranks.device)
-        )
+        try:
+            model = (
+                kind.open(recipe.student, ranks.device)
+                if frozen
+                else kind.new(recipe.student, recipe.seed, ranks.device)
+            )
+        except UserError as error:
+            said = train_first(recipe.student.label)
+            raise UserError(f"`{where}student`: {said}" if said else str(error)) from error
     task.check_start(model)
     teachers = open_teachers(recipe, model)
     if data is None:

@@ -10,6 +10,7 @@ from clipdistill.models import DualEncoder
 from clipdistill.runs.chain import Chain
 from clipdistill.runs.looking import look_at
 from clipdistill.runs.low_shot import describe
+from clipdistill.runs.repeats import repeats
 from clipdistill.runs.stages import Fit
 
 
@@ -29,6 +30,7 @@ def show_plan(chain: Chain, console: Console | None = None) -> None:
     seen = list(look_at(student.parts.data.mixture, tokenizer, recipe.data.max_bad_share))
     if console is None:
         return
+    seen += repeats(student.parts.data.mixture, chain.evaluations)
     table = Table(title=f"plan: {recipe.name}", show_header=False, title_justify="left")
     mixture = student.parts.data.mixture
     data = zip(mixture.counts().items(), mixture.repeat, strict=True)

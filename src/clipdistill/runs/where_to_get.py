@@ -12,8 +12,9 @@ _IMG2DATASET = (
     "--processes_count 16 --thread_count 64"
 )
 
-# A piece of the path -> what to do. Longer names first, since the first that is found decides.
+# A piece of the path -> what to do. The first that is found decides: folders of our own, then longer names.
 _GUIDES = {
+    "real-data": "examples/real_data/README.md says how to make the folder real-data",
     "data/weights": "checkpoints of UNITER, VILLA and VL-BERT by the links of their authors' repositories, under the "
     "names that the recipe has",
     "cc12m": "https://github.com/google-research-datasets/conceptual-12m has cc12m.tsv; write the line "
@@ -54,7 +55,6 @@ _GUIDES = {
     "aircraft": "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft, the test pictures sorted into one folder a "
     "variant: data/fgvc_aircraft/test/747-400/...",
     "mnist": "hf download --repo-type dataset ylecun/mnist",
-    "real-data": "examples/real_data/README.md says how to make the folder real-data",
 }
 
 

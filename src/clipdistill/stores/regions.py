@@ -9,10 +9,11 @@ Where a detector's probabilities are known, `classes` [rows, C] has them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -183,6 +184,7 @@ class DryRegions:
     """Stands in a forecast for a store that isn't written yet: regions of the right shape, of ten classes."""
 
     path, has_shares, class_outputs = "regions", True, 11
+    bad: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, width: int, max_regions: int) -> None:
         self.width, self.meta = width, {"max_regions": max_regions, "embed_dim": width, "provider": "none"}

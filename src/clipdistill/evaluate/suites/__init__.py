@@ -58,12 +58,13 @@ class Evaluation:
     def left_out(self, model: Any, teachers: Mapping[str, Any] | None = None) -> str | None:
         """Why the suite doesn't take a model, in a sentence; None when it does. teachers: by role, whom it had."""
         why = refusal(self.suite, model.KIND) or self.suite.unfit(model, self.opened)
-        if why is None and self.suite.BESIDE_TEACHER and not self._fitting(teachers or {}):
+        if why is None and self.suite.BESIDE_TEACHER and not self.fitting(teachers or {}):
             kinds = " or ".join(self.suite.KINDS)
             return f"{self.suite.NAME} compares a model with its teacher, and no {kinds} is measured beside as teacher"
         return why
 
-    def _fitting(self, teachers: Mapping[str, Any]) -> dict[str, Any]:
+    def fitting(self, teachers: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the teachers, by role, that the suite takes."""
         return {role: model for role, model in teachers.items() if refusal(self.suite, model.KIND) is None}
 
     def run(
@@ -89,7 +90,7 @@ class Evaluation:
         """
         if why := self.left_out(model, teachers):
             raise UserError(f"suite: {why}")
-        beside = self._fitting(teachers or {})
+        beside = self.fitting(teachers or {})
         return self.suite.run(
             Job(model, device, batch_size, workers, progress, role, regions, beside), self.opened, self.options
         )

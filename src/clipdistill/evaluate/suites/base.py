@@ -77,6 +77,22 @@ class Job:
         return embed_texts(self.model, texts, device=self.device, progress=self.progress)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A small part of a suite's data, to be run for a forecast, and how much larger the whole is.
+
+    opened, options: for `Suite.run`; nothing is written.
+    pictures, texts: how many the whole embeds through its `Job`, whose pace is known by those of the part.
+    larger: whole / part, for whatever else is done.
+    """
+
+    opened: Any
+    options: Any
+    larger: float = 1.0
+    pictures: int = 0
+    texts: int = 0
+
+
 OptionsT = TypeVar("OptionsT", bound=SuiteOptions)
 OpenedT = TypeVar("OpenedT")
 
@@ -117,6 +133,18 @@ class Suite(ABC, Generic[OptionsT, OpenedT]):
         Raises:
             UserError: it can't be opened, or lacks what the suite or its options need.
         """
+
+    def sources(self, opened: OpenedT) -> Mapping[str, Any]:
+        """The sources that models are measured on, by name; none of a suite that reads files of its own."""
+        return {}
+
+    def class_names(self, opened: OpenedT) -> Mapping[str, Sequence[str]]:
+        """By data, the names of classes as they go into prompts."""
+        return {}
+
+    def trial(self, opened: OpenedT, options: OptionsT, kind: str, most: int) -> Trial | None:
+        """At most `most` of the pictures or questions of each source, for a model of `kind`; None = can't be timed."""
+        return None
 
     def unfit(self, model: Any, opened: OpenedT) -> str | None:
         """Why a model of one of the suite's kinds can't be measured, in a sentence; None when it can."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import Field, field_validator
@@ -17,7 +18,7 @@ from clipdistill.evaluate.compositional import (
 )
 from clipdistill.evaluate.diffusion_score import DiffusionScore
 from clipdistill.evaluate.results import Result
-from clipdistill.evaluate.suites.base import Data, Job, Suite, SuiteOptions
+from clipdistill.evaluate.suites.base import Data, Job, Suite, SuiteOptions, Trial
 
 
 class CompositionalOptions(SuiteOptions):
@@ -72,6 +73,19 @@ class Compositional(Suite[CompositionalOptions, Benchmarks]):
     def open(self, data: Data, options: CompositionalOptions) -> Benchmarks:
         """The annotations of every benchmark that is there."""
         return Benchmarks(read_benchmarks(data))
+
+    def trial(self, opened: Benchmarks, options: CompositionalOptions, kind: str, most: int) -> Trial:
+        """Some cases of each benchmark; of a diffusion model one, with two denoisings."""
+        denoises = kind == "denoiser"
+        most = 1 if denoises else most
+        parts = [replace(part, groups=part.groups[:: max(1, len(part.groups) // most)][:most]) for part in opened.parts]
+        few = Benchmarks(parts)
+        few.past = [0] * len(parts)  # the pictures of all are looked at once, before the first model
+        larger = sum(len(part.groups) for part in opened.parts) / sum(len(part.groups) for part in parts)
+        samples = min(2, options.samples)
+        if denoises:
+            larger *= options.samples / samples
+        return Trial(few, options.model_copy(update={"samples": samples}), larger)
 
     def run(self, job: Job, opened: Benchmarks, options: CompositionalOptions) -> list[Result]:
         """One result a benchmark or part of one."""

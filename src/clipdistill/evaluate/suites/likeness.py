@@ -18,8 +18,8 @@ from clipdistill.evaluate.likeness.comparing import (
     spread_of,
 )
 from clipdistill.evaluate.results import Result
-from clipdistill.evaluate.sources import Subset, left_out, open_sources
-from clipdistill.evaluate.suites.base import Data, Job, Suite, SuiteOptions
+from clipdistill.evaluate.sources import Subset, left_out, open_sources, some_of
+from clipdistill.evaluate.suites.base import Data, Job, Suite, SuiteOptions, Trial
 from clipdistill.models.image_layers import Pooling
 
 SPREAD = ("alignment", "image_uniformity", "text_uniformity")
@@ -53,6 +53,17 @@ class Likeness(Suite[LikenessOptions, dict[str, Any]]):
             if found < (options.count or 4):
                 raise UserError(f"count: {options.count or 4} pictures, but {name} has {found} different ones")
         return sources
+
+    def sources(self, opened: dict[str, Any]) -> dict[str, Any]:
+        """As opened."""
+        return opened
+
+    def trial(self, opened: dict[str, Any], options: LikenessOptions, kind: str, most: int) -> Trial:
+        """Some pictures of each source."""
+        parts = {name: some_of(source, max(4, most)) for name, source in opened.items()}
+        asked = [min(len(source), options.count or len(source)) for source in opened.values()]
+        few = options.model_copy(update={"count": None})
+        return Trial(parts, few, larger=sum(asked) / sum(map(len, parts.values())), pictures=sum(asked))
 
     def run(self, job: Job, opened: dict[str, Any], options: LikenessOptions) -> list[Result]:
         """A result a source and teacher; of a model that is itself a teacher, what needs no other."""

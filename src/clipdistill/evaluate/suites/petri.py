@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clipdistill.errors import UserError
 from clipdistill.evaluate.results import Result
-from clipdistill.evaluate.suites.base import Data, Job, Suite, Templates
-from clipdistill.evaluate.suites.retrieval import Ranking, check_captions, retrieval_results
-from clipdistill.evaluate.suites.zero_shot import ToClassify, open_labelled, zero_shot_results
+from clipdistill.evaluate.sources import some_of
+from clipdistill.evaluate.suites.base import Data, Job, Suite, Templates, Trial
+from clipdistill.evaluate.suites.retrieval import Ranking, caption_count, check_captions, retrieval_results
+from clipdistill.evaluate.suites.zero_shot import ToClassify, classes_trial, open_labelled, zero_shot_results
 
 
 class PetriOptions(Ranking):
@@ -56,6 +57,27 @@ class Petri(Suite[PetriOptions, World]):
         if not classes and "templates" in options.model_fields_set:
             raise UserError(f"templates: {world} has no zero_shot/ with classes to put into them; remove the option")
         return World(test, classes)
+
+    def sources(self, opened: World) -> dict[str, Any]:
+        """The test pictures, and the folders of classes."""
+        return {"petri/test": opened.test} | {part.name: part.source for part in opened.classes}
+
+    def class_names(self, opened: World) -> dict[str, Sequence[str]]:
+        """Of the folders of classes."""
+        return {part.name: part.classes for part in opened.classes}
+
+    def trial(self, opened: World, options: PetriOptions, kind: str, most: int) -> Trial:
+        """Some test pictures, and some of the classes."""
+        test, classes = some_of(opened.test, most), classes_trial(opened.classes, options, most)
+        pictures = len(opened.test) + classes.pictures
+        part = World(test, classes.opened)
+        return Trial(
+            part,
+            options.model_copy(update={"folds": None}),
+            larger=pictures / (len(test) + sum(len(each.source) for each in part.classes)),
+            pictures=pictures,
+            texts=caption_count(opened.test) + classes.texts,
+        )
 
     def run(self, job: Job, opened: World, options: PetriOptions) -> list[Result]:
         """Retrieval, then zero-shot where the world has classes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,8 +14,8 @@ from clipdistill.data.sources.guess import guess_format, parse_shorthand
 from clipdistill.errors import UserError
 from clipdistill.evaluate.predictions import Predictions, mean_of, read_predictions, write_predictions
 from clipdistill.evaluate.results import Result
-from clipdistill.evaluate.sources import left_out, open_sources
-from clipdistill.evaluate.suites.base import Data, Job, Suite, SuiteOptions
+from clipdistill.evaluate.sources import left_out, open_sources, some_of
+from clipdistill.evaluate.suites.base import Data, Job, Suite, SuiteOptions, Trial
 from clipdistill.files import require_writable
 
 SPLITS = {"vcr": "val", "snli_ve": "dev", "vqa_v2": "val", "easy_vqa": "test"}
@@ -90,6 +90,19 @@ class QuestionSuite(Suite[OptionsT, dict[str, Any]]):
         """One result a source."""
         return [self.measure(job, name, opened, options) for name in opened]
 
+    def sources(self, opened: dict[str, Any]) -> dict[str, Any]:
+        """As opened."""
+        return opened
+
+    def trial(self, opened: dict[str, Any], options: OptionsT, kind: str, most: int) -> Trial:
+        """Some questions of each source; no file is written or read."""
+        parts = {name: some_of(source, most) for name, source in opened.items()}
+        files: dict[str, Any] = dict.fromkeys(options.outputs(), None) | {"ensemble": ()}
+        if "rationales" in type(options).model_fields:
+            files["rationales"] = None
+        larger = sum(map(len, opened.values())) / sum(map(len, parts.values()))
+        return Trial(parts, options.model_copy(update=files), larger, pictures=pictures_asked(opened.values()))
+
     @abstractmethod
     def measure(self, job: Job, name: str, opened: dict[str, Any], options: OptionsT) -> Result:
         """Answer the questions of the source of that name, write what the options ask for, and measure."""
@@ -101,6 +114,11 @@ class QuestionSuite(Suite[OptionsT, dict[str, Any]]):
         for name, source in sources.items():
             if not has(source) and not any(options.outputs().values()):
                 raise UserError(f"{self.NAME}: {name} has no {what} to measure by; set `submission: FILE` to answer it")
+
+
+def pictures_asked(sources: Iterable[Any]) -> int:
+    """How many different pictures questions are asked about."""
+    return sum(len({source[row].image for row in range(len(source))}) for source in sources)
 
 
 def open_questions(data: Data, suite: str, formats: tuple[str, ...], options: QuestionOptions) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pydantic import Field
 from clipdistill.errors import UserError
 from clipdistill.evaluate.results import Result
 from clipdistill.evaluate.retrieval import fold_metrics, retrieval_metrics
-from clipdistill.evaluate.sources import captions_of, left_out, open_sources
-from clipdistill.evaluate.suites.base import Data, Job, Suite, SuiteOptions
+from clipdistill.evaluate.sources import captions_of, left_out, open_sources, some_of
+from clipdistill.evaluate.suites.base import Data, Job, Suite, SuiteOptions, Trial
 
 
 class Ranking(SuiteOptions):
@@ -43,6 +43,21 @@ class Retrieval(Suite[RetrievalOptions, dict[str, Any]]):
             check_captions(source, name, options)
         return sources
 
+    def sources(self, opened: dict[str, Any]) -> dict[str, Any]:
+        """As opened."""
+        return opened
+
+    def trial(self, opened: dict[str, Any], options: RetrievalOptions, kind: str, most: int) -> Trial:
+        """Some pictures of each source with their captions."""
+        parts = {name: some_of(source, most) for name, source in opened.items()}
+        return Trial(
+            parts,
+            options.model_copy(update={"folds": None}),
+            larger=sum(map(len, opened.values())) / sum(map(len, parts.values())),
+            pictures=sum(map(len, opened.values())),
+            texts=sum(caption_count(source) for source in opened.values()),
+        )
+
     def run(self, job: Job, opened: dict[str, Any], options: RetrievalOptions) -> list[Result]:
         """One result a source, and one more with `folds`."""
         return [result for name, source in opened.items() for result in retrieval_results(job, source, name, options)]
@@ -50,6 +65,11 @@ class Retrieval(Suite[RetrievalOptions, dict[str, Any]]):
     def examples(self, opened: dict[str, Any]) -> Any:
         """The first source."""
         return next(iter(opened.values()))
+
+
+def caption_count(source: Any) -> int:
+    """How many captions the pictures of a source have."""
+    return sum(len(source[row].captions) for row in range(len(source)))
 
 
 def check_captions(source: Any, name: str, options: Ranking) -> None:

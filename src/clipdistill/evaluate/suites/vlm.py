@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 from clipdistill.errors import UserError
 from clipdistill.evaluate.results import Result
-from clipdistill.evaluate.suites.base import Data, Job, Suite, SuiteOptions
+from clipdistill.evaluate.suites.base import Data, Job, Suite, SuiteOptions, Trial
 from clipdistill.evaluate.suites.questions import output
 from clipdistill.evaluate.suites.vlm_answers import Asked, answer_all, find_pictures
 from clipdistill.evaluate.vlm import (
@@ -123,6 +123,15 @@ class Vlm(Suite[VlmOptions, OpenedQuestions]):
             raise UserError(f"vlm: question '{silent[0]}' of {place} has no text to ask; name the questions' own file")
         asked, lacking = find_pictures(name, questions, place, images)
         return OpenedQuestions(name, questions, asked, lacking)
+
+    def trial(self, opened: OpenedQuestions, options: VlmOptions, kind: str, most: int) -> Trial:
+        """Some questions; no file is written."""
+        asked = opened.asked
+        rows = range(len(asked))[:: max(1, len(asked) // most)][:most]
+        few = Asked(asked.name, [asked.questions[row] for row in rows], [asked.pictures[row] for row in rows])
+        files = dict.fromkeys(("answers", "submission", "lmms_eval"), None)
+        part = OpenedQuestions(opened.name, few.questions, few)
+        return Trial(part, options.model_copy(update=files), larger=len(asked) / max(1, len(few)))
 
     def run(self, job: Job, opened: OpenedQuestions, options: VlmOptions) -> list[Result]:
         """Answer, write what the options ask for, score. What can't be asked counts as wrong."""

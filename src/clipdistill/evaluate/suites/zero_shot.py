@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from clipdistill.errors import UserError
 from clipdistill.evaluate.apart import Labelled, measure, split_rows
 from clipdistill.evaluate.results import Result
-from clipdistill.evaluate.sources import labels_of, left_out, open_sources
-from clipdistill.evaluate.suites.base import ClassNames, Data, Job, SeenClasses, Suite, SuiteOptions, Templates
+from clipdistill.evaluate.sources import Subset, labels_of, left_out, open_sources
+from clipdistill.evaluate.suites.base import ClassNames, Data, Job, SeenClasses, Suite, SuiteOptions, Templates, Trial
 from clipdistill.evaluate.templates import check_number_of_names, downstream_templates, load_templates
 from clipdistill.evaluate.zero_shot import class_embeddings, class_prompts
 
@@ -70,6 +71,18 @@ class ZeroShot(Suite[ZeroShotOptions, list[ToClassify]]):
             raise UserError("seen_classes: works on one source; give one, or name sources 'seen' and 'unseen' instead")
         return [open_labelled(name, source, options.templates, options) for name, source in sources.items()]
 
+    def sources(self, opened: list[ToClassify]) -> dict[str, Any]:
+        """Of each data set."""
+        return {part.name: part.source for part in opened}
+
+    def class_names(self, opened: list[ToClassify]) -> dict[str, Sequence[str]]:
+        """Of each data set."""
+        return {part.name: part.classes for part in opened}
+
+    def trial(self, opened: list[ToClassify], options: ZeroShotOptions, kind: str, most: int) -> Trial:
+        """Some pictures of some classes of each data set, with some prompts."""
+        return classes_trial(opened, options.model_copy(update={"seen_classes": None}), most)
+
     def run(self, job: Job, opened: list[ToClassify], options: ZeroShotOptions) -> list[Result]:
         """One result a source and label space."""
         return zero_shot_results(job, opened, options.seen_classes)
@@ -90,6 +103,18 @@ class Downstream(Suite[DownstreamOptions, list[ToClassify]]):
                 prompts = downstream_templates(f"{getattr(source, 'name', '')} {name}")
             found.append(open_labelled(name, source, prompts, options))
         return found
+
+    def sources(self, opened: list[ToClassify]) -> dict[str, Any]:
+        """Of each data set."""
+        return {part.name: part.source for part in opened}
+
+    def class_names(self, opened: list[ToClassify]) -> dict[str, Sequence[str]]:
+        """Of each data set."""
+        return {part.name: part.classes for part in opened}
+
+    def trial(self, opened: list[ToClassify], options: DownstreamOptions, kind: str, most: int) -> Trial:
+        """Some pictures of some classes of each data set, with some prompts."""
+        return classes_trial(opened, options.model_copy(update={"seen_classes": None}), most)
 
     def run(self, job: Job, opened: list[ToClassify], options: DownstreamOptions) -> list[Result]:
         """Results of each data set by itself, with the prompts that it had."""
@@ -121,6 +146,24 @@ def open_labelled(
     if options is not None and options.seen_classes is not None:
         split_rows(name, classes, options.seen_classes)
     return ToClassify(name, source, classes, prompts, load_templates(prompts))
+
+
+def classes_trial(given: Sequence[ToClassify], options: SuiteOptions, most: int) -> Trial:
+    """A trial of `zero_shot_results`: the first classes of each source, some of their pictures, two templates."""
+    parts = []
+    for each in given:
+        count = min(most, len(each.classes))
+        rows = islice((row for row in range(len(each.source)) if (each.source[row].label or 0) < count), most)
+        few = replace(each, source=Subset(each.source, list(rows)), classes=each.classes[:count])
+        parts.append(replace(few, templates=each.templates[:2]))
+    pictures = sum(len(each.source) for each in given)
+    return Trial(
+        parts,
+        options,
+        larger=pictures / max(1, sum(len(each.source) for each in parts)),
+        pictures=pictures,
+        texts=sum(len(each.classes) * len(each.templates) for each in given),
+    )
 
 
 def zero_shot_results(job: Job, given: Sequence[ToClassify], seen: Sequence[str] | None = None) -> list[Result]:

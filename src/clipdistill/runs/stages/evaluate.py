@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from clipdistill.data import Mixture
+from clipdistill.engine.forecast import untouched
+from clipdistill.errors import UserError
+from clipdistill.evaluate.speed import LEAST_ROUNDS, batch_of
 from clipdistill.evaluate.suites import Evaluation
+from clipdistill.evaluate.suites.timing import suite_cost
 from clipdistill.files import write_json
 from clipdistill.kinds import KINDS, open_trained
 from clipdistill.recipe import Recipe
@@ -17,8 +21,11 @@ from clipdistill.runs.evaluation import evaluate_models, run_examples, say_unrea
 from clipdistill.runs.evaluation_regions import EvaluationRegions
 from clipdistill.runs.folder import RunFolder
 from clipdistill.runs.parts import Parts
-from clipdistill.runs.regions import sees_regions
+from clipdistill.runs.regions import region_spec, region_width, sees_regions
 from clipdistill.runs.stages.base import Forecast, Stage
+from clipdistill.runs.stages.fit import Fit
+from clipdistill.runs.teachers import TeacherState
+from clipdistill.stores.regions import DryRegions
 from clipdistill.tasks import find_task
 
 
@@ -28,16 +35,17 @@ class Evaluate(Stage):
     Args:
         parts: of the student's last training. evaluations: the suites, their data open.
         base: opens the model that regions are embedded by, for suites that show regions; None = there is none.
+        fit: the student's training, whose forecast has the student as it will be, heads and all.
     """
 
     MAIN_ONLY = True
 
     def __init__(
         self, recipe: Recipe, parts: Parts, run: RunFolder, evaluations: Sequence[Evaluation],
-        base: Callable[[], Any] | None = None,
+        base: Callable[[], Any] | None = None, fit: Fit | None = None,
     ) -> None:  # fmt: skip
         self.recipe, self.parts, self.run_folder, self.evaluations = recipe, parts, run, evaluations
-        self.base = base
+        self.base, self.fit = base, fit
 
     def check(self) -> None:
         """Pictures whose regions a file lacks are named before the training."""
@@ -57,12 +65,17 @@ class Evaluate(Stage):
         """Measure each model, and the student of each epoch that was kept, on each suite that takes its kind."""
         device, workers, regions = self.parts.ranks.device, self.recipe.data.workers, self._regions()
         models = self._models()
+        for state in self._compared():
+            if state.missing is not None:
+                print(f"teacher not evaluated: {state.missing}", file=sys.stderr)
         say_unread(self.evaluations, models)
         found = evaluate_models(self.evaluations, models, device, workers, regions)
         for folder in self._epochs():
             role = f"epoch {folder.name}"
             model = {role: (f"{self.recipe.student.label}, {role}", open_trained(folder, device))}
-            measured = evaluate_models(self.evaluations, model, device, workers, regions, teachers_among(models))
+            measured = evaluate_models(
+                self.evaluations, model, device, workers, regions, teachers_among(models), timed=False
+            )
             found.setdefault("epochs", {})[folder.name] = measured["models"][role]
         write_json(self.run_folder.evaluation, {**found, "asked": self._asked()})
         examples = run_examples(self.evaluations, models, device, workers)
@@ -70,12 +83,50 @@ class Evaluate(Stage):
             write_json(self.run_folder.examples, examples)
 
     def forecast(self) -> Forecast | None:
-        """The regions of the pictures to measure with, where the student sees regions; the rest isn't timed."""
-        shown = self._shown()
-        if not shown:
+        """Each suite on a few pictures or questions of its data, with each model; and regions that are still to find.
+
+        The student, its control and the model before training cost the same. What can't be run in part is named.
+        """
+        if self.done():
             return None
-        seconds, disk = self._regions().cost(shown)
-        return Forecast("regions to measure with", seconds, disk_bytes=disk)
+        shown = self._shown()
+        found, disk = self._regions().cost(shown) if shown else (0.0, 0.0)
+        seconds, untimed = self._seconds()
+        what = ("regions to measure with, and " if found else "") + "evaluation"
+        what += f" (without {', '.join(untimed)}, which can't be timed)" if untimed else ""
+        return Forecast(what, seconds + found, disk_bytes=disk)
+
+    def _seconds(self) -> tuple[float, list[str]]:
+        """Of all models on all suites, their speeds too; and suites that couldn't be run in part."""
+        device, workers = self.parts.ranks.device, self.recipe.data.workers
+        student = self.fit.dry_task.student if self.fit is not None and self.fit.dry_task else self.parts.model
+        teachers = {role: model for role, (_, model) in self._teachers().items()}
+        epochs = self.parts.recipe.train.epochs if self.parts.recipe.train.keep_epochs else 0
+        alike = 1 + sum(role in self.recipe.compare for role in ("base", "control"))
+        seconds = 0.0
+        untimed: list[str] = []
+        with untouched(student):
+            for model, runs, times in [(student, alike + epochs, alike), *((each, 1, 1) for each in teachers.values())]:
+                a_picture = 0.0
+                for evaluation in self.evaluations:
+                    try:
+                        cost = suite_cost(evaluation, model.to(device), device, workers, self._dry_regions, teachers)
+                    except (UserError, ValueError, ArithmeticError, LookupError):  # so small a part may lack something
+                        cost = None
+                    if cost is None:
+                        untimed.append(evaluation.suite.NAME)
+                        continue
+                    seconds += runs * cost.seconds
+                    a_picture = max(a_picture, cost.a_picture)
+                seconds += times * a_picture * batch_of(device) * (LEAST_ROUNDS + 1)
+        return seconds, list(dict.fromkeys(untimed))
+
+    def _dry_regions(self, _mixture: Mixture, _path: Path | None) -> Any:
+        """Noise of the right shape, for a model that sees regions."""
+        if self.base is None:
+            raise UserError("regions: there are none")
+        spec = region_spec(self.recipe)
+        return DryRegions(region_width(spec, self.base()), spec.most)
 
     def _shown(self) -> dict[str, tuple[Mixture, Path | None]]:
         """Pictures whose regions will be shown, and where their store is said to lie; none where all is measured."""
@@ -105,14 +156,7 @@ class Evaluate(Stage):
     def _models(self) -> dict[str, tuple[str, Any]]:
         recipe, device = self.recipe, self.parts.ranks.device
         task = find_task(self.parts.recipe.task.method)
-        models: dict[str, tuple[str, Any]] = {}
-        if "teacher" in recipe.compare and not task.OWN_TEACHER:
-            for state in self.parts.teachers:
-                if state.missing is not None:
-                    print(f"teacher not evaluated: {state.missing}", file=sys.stderr)
-                elif state.model is not None:  # a teacher that the run made needs pairs to be one
-                    role = "teacher" if len(self.parts.teachers) == 1 else f"teacher {state.index + 1}"
-                    models[role] = (state.spec.label, state.model)
+        models = self._teachers()
         others: dict[str, tuple[str, Callable[[], Any]]] = {
             "base": ("before", lambda: KINDS[task.KIND].new(recipe.student, recipe.seed, device)),
             "control": ("control", lambda: open_trained(self.run_folder.control, device)),
@@ -122,3 +166,16 @@ class Evaluate(Stage):
                 models[role] = (f"{recipe.student.label}, {note}", opened())
         models["student"] = (recipe.student.label, open_trained(self.run_folder.path, device))
         return models
+
+    def _teachers(self) -> dict[str, tuple[str, Any]]:
+        """Role -> name and model of the teachers that are compared with, as far as there are any."""
+        models: dict[str, tuple[str, Any]] = {}
+        for state in self._compared():
+            if state.model is not None:  # a teacher that the run made needs pairs to be one
+                role = "teacher" if len(self.parts.teachers) == 1 else f"teacher {state.index + 1}"
+                models[role] = (state.spec.label, state.model)
+        return models
+
+    def _compared(self) -> list[TeacherState]:
+        own = find_task(self.parts.recipe.task.method).OWN_TEACHER
+        return self.parts.teachers if "teacher" in self.recipe.compare and not own else []
