@@ -10,7 +10,7 @@ from rich.table import Table
 from clipdistill.data import Mixture, open_source
 from clipdistill.data.sources import parse_shorthand
 from clipdistill.runs.looking import look_at
-from clipdistill.runs.repeats import class_notes, looked_at, shared, within
+from clipdistill.runs.repeats import Looked, class_notes, looked_at, shared, within
 
 
 def look_over(data: Sequence[str], show: bool = True) -> list[tuple[str, str, str]]:
@@ -28,7 +28,7 @@ def look_over(data: Sequence[str], show: bool = True) -> list[tuple[str, str, st
         UserError: a source that can't be opened.
     """
     rows: list[tuple[str, str, str]] = []
-    seen = []
+    seen: list[Looked] = []
     for one in data:
         source = open_source(parse_shorthand(one))
         mixture = Mixture([(source, None)])
