@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     for kind in KINDS.values():
-        monkeypatch.setattr(kind, "cost", lambda model, device: {"parameters": 3})
+        monkeypatch.setattr(kind, "cost", lambda model, device, speed=True: {"parameters": 3})
     official_files.sugarcrepe(tmp_path / "sugarcrepe")
     Image.new("RGB", (20, 20), (255, 0, 0)).save(tmp_path / "sugarcrepe" / "val2017" / "000000000139.jpg")
     Image.new("RGB", (20, 20), (255, 0, 0)).save(tmp_path / "red.png")
