@@ -48,7 +48,7 @@ def test_pictures_of_the_same_bytes_and_captions_of_several_pictures(tmp_path: P
         "2 of 9 looked at have the bytes of another one: a/002.png = a/006.png = a/007.png; in"
     )
     assert said["same captions"] == (
-        "1 of 9 samples' captions are another picture's too, most often 'thing number 3' (2 pictures)"
+        "1 of 9 captions (9 samples) are another picture's too, most often 'thing number 3' (2 pictures)"
     )
 
 

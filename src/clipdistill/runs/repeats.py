@@ -78,13 +78,14 @@ def within(data: Looked) -> Iterator[tuple[str, str]]:
     for sample in data.samples:
         for caption in sample.captions if sample.label is None else ():  # classes make captions that are alike
             owners[" ".join(caption.split()).casefold()].add(sample.image)
-    shared = sum(len(found) - 1 for found in owners.values())
-    if shared > REPEATED * sum(map(len, owners.values())):
+    pairs = sum(map(len, owners.values()))
+    shared = pairs - len(owners)
+    if shared > REPEATED * pairs:
         common, found = max(owners.items(), key=lambda each: len(each[1]))
         yield (
             "same captions",
-            f"{shared:,} of {data.said} samples' captions are another picture's too, most often '{common[:60]}' "
-            f"({len(found):,} pictures)",
+            f"{shared:,} of {pairs:,} captions ({data.said} samples) are another picture's too, most often "
+            f"'{common[:60]}' ({len(found):,} pictures)",
         )
 
 
