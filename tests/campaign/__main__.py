@@ -46,7 +46,7 @@ def settings(given: list[str] | None = None) -> argparse.Namespace:
 
 def main(asked: argparse.Namespace, folder: Path) -> int:
     """Run what is asked; how often something was wrong."""
-    began, figures, wrong = time.monotonic(), _read(asked.figures), 0
+    began, wrong = time.monotonic(), 0
     base = Base(folder / "base").make()
     for name in asked.runs:
         if not asked.kills + asked.times + asked.faults + asked.sizes:
@@ -60,37 +60,34 @@ def main(asked: argparse.Namespace, folder: Path) -> int:
             faults.at_events(calm, kills.spread(events, asked.faults, asked.offset), found, _say)
         faults.at_sizes(calm, asked.sizes, found, _say)
         wrong += len(tally.failed) + len(found.failed)
-        figures["runs"][name] = {
+        _note(asked.figures, "runs", name, {
             "events": events, "kills": tally.kills, "torn": tally.torn, "faults": found.faults, "short": found.short,
             "ended": found.ended, "failed": [*tally.failed, *found.failed],
-        }  # fmt: skip
-        _write(asked.figures, figures, f"{name}: {figures['runs'][name]}")
+        })  # fmt: skip
     if asked.cases:
         world = make_world(folder / "hostile" / "world", base)
         for reader in READERS:
             case = hostile.Cases()
             hostile.spoil(reader, world, max(1, round(asked.cases * reader.share)), case, _say)
             wrong += len(case.failed)
-            figures["readers"][reader.name] = {**asdict(case), "failed": list(case.failed)}
-            _write(asked.figures, figures, f"{reader.name}: {figures['readers'][reader.name]}")
+            _note(asked.figures, "readers", reader.name, {**asdict(case), "failed": list(case.failed)})
     if asked.epochs:
         held = flat.measure(base, folder / "out" / "flat", asked.epochs)
         grown = flat.grown(held)
         wrong += len(grown)
-        figures["epochs"] = {"epochs": asked.epochs, "first": held[len(held) // 10], "last": held[-1], "failed": grown}
-        _write(asked.figures, figures, f"epochs: {figures['epochs']}")
+        first, last = held[len(held) // 10], held[-1]
+        _note(asked.figures, "epochs", "workers", {
+            "epochs": asked.epochs, "first": first, "last": last, "failed": grown
+        })  # fmt: skip
     print(f"campaign: {wrong} failures, {time.monotonic() - began:.0f} s", flush=True)
     return wrong
 
 
-def _read(path: Path) -> dict[str, Any]:
-    empty: dict[str, Any] = {"runs": {}, "readers": {}, "epochs": {}}
-    return {**empty, **json.loads(path.read_text())} if path.is_file() else empty
-
-
-def _write(path: Path, figures: dict[str, Any], line: str) -> None:
-    """Keep what is known so far: a campaign takes long."""
-    print(f"campaign: {line}", flush=True)
+def _note(path: Path, group: str, name: str, found: dict[str, Any]) -> None:
+    """Keep what is known so far, beside what other campaigns found: one takes long."""
+    print(f"campaign: {name}: {found}", flush=True)
+    figures = json.loads(path.read_text()) if path.is_file() else {}
+    figures.setdefault(group, {})[name] = found
     path.write_text(json.dumps(figures, indent=1) + "\n")
 
 

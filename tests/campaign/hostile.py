@@ -76,8 +76,8 @@ def _judge(reader: Reader, world: Path, found: Cases, what: str, say: Callable[[
         found.read += 1
     except UserError as error:
         found.refused += 1
-        if not str(error) or "\n" in str(error).strip():
-            _fail(found, f"{what}: not one line", repr(str(error)), say, world)
+        if not str(error).strip():  # line ends in it, of the file's own texts, are taken out where it is printed
+            _fail(found, f"{what}: says nothing", repr(error), say, world)
     except (Exception, Hangs) as error:
         last = traceback.extract_tb(error.__traceback__)
         own = [one for one in last if "clipdistill" in one.filename and "/tests/" not in one.filename] or last

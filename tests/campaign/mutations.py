@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any
 
 from hypothesis import strategies as st
@@ -60,7 +61,7 @@ def spoilt_values(content: Any) -> st.SearchStrategy[Any]:
         for _ in range(draw(st.integers(1, 3))):
             places = list(_places(found))
             if not places:
-                return draw(st.sampled_from(ODD_VALUES))
+                return deepcopy(draw(st.sampled_from(ODD_VALUES)))
             place = draw(st.sampled_from(places))
             what = draw(st.sampled_from(("value", "value", "value", "out", "twice", "key")))
             found = _changed(found, place, what, draw)
@@ -105,7 +106,7 @@ def _changed(content: Any, place: Place, what: str, draw: st.DrawFn) -> Any:
         parent = parent[step]
     last = place[-1]
     if what == "value":
-        parent[last] = draw(st.sampled_from(ODD_VALUES))
+        parent[last] = deepcopy(draw(st.sampled_from(ODD_VALUES)))
     elif what == "out":
         del parent[last]
     elif what == "twice" and isinstance(parent, list):

@@ -35,8 +35,8 @@ def build_report(runs: str | Path | Sequence[str | Path], out: str | Path | None
         raise UserError(f"{folder}: can't be written into, it is a file; give a folder")
     title = groups[0].title if len(groups) == 1 else f"{len(groups)} recipes compared"
     page, text = folder / "report.html", folder / "report.md"
-    write_text(page, html_report(title, groups))
     write_text(text, markdown_report(title, groups, folder))
+    write_text(page, html_report(title, groups))  # last: where it is, all of the report is
     return [text, page]
 
 
