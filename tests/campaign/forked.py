@@ -59,11 +59,12 @@ def run(
     return Ended(os.waitstatus_to_exitcode(status), said.read_text("utf-8", "replace"), time.monotonic() - began, hung)
 
 
-def warm(commands: list[list[str]], folder: Path) -> Ended:
+def warm(commands: list[list[str]], folder: Path, before: Callable[[], object] | None = None) -> Ended:
     """Run once, and import here what that imported."""
     names = folder.with_name(folder.name + ".modules")
-    found = run(commands, folder, after=lambda: names.write_text("\n".join(sys.modules)))
-    for name in names.read_text().splitlines():
+    names.unlink(missing_ok=True)
+    found = run(commands, folder, before=before, after=lambda: names.write_text("\n".join(sys.modules)))
+    for name in names.read_text().splitlines() if names.is_file() else ():
         if name not in sys.modules and name != "__main__":
             with suppress(Exception):
                 import_module(name)

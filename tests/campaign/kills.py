@@ -30,14 +30,13 @@ class Undisturbed:
 
     @classmethod
     def of(cls, name: str, base: Base) -> Undisturbed:
-        """Run it twice: once to import what it imports, once to look. Every try of it has the same folder."""
+        """Run it once, and import here what that imported. Every try of it has the same folder."""
         out = base.folder.parent / "out" / name.replace(", ", "-")
         found = cls(name, base, out)
-        ended = forked.warm(found.begin(), out)
-        assert ended.code == 0, f"{name}: {ended.said[-2000:]}"
         notes = out.with_name(out.name + ".events")
         commands = found.begin()
-        ended = forked.run(commands, out, before=lambda: watched.watch(str(out), watched.noted(str(notes))))
+        ended = forked.warm(commands, out, before=lambda: watched.watch(str(out), watched.noted(str(notes))))
+        assert ended.code == 0, f"{name}: {ended.said[-2000:]}"
         found.left, found.seconds = remains(out), ended.seconds
         found.sizes = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
         found.events = [line.replace(f"{out}/", "") for line in notes.read_text().splitlines()]
