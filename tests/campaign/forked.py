@@ -34,7 +34,7 @@ class Ended:
 
 def run(
     commands: list[list[str]], folder: Path, *, before: Callable[[], object] | None = None,
-    after: Callable[[], object] | None = None, kill_after: float | None = None, limit: float = 120.0,
+    after: Callable[[], object] | None = None, kill_after: float | None = None, limit: float = 600.0,
 ) -> Ended:  # fmt: skip
     """Give commands one after the other in a forked process, until one fails.
 

@@ -25,7 +25,7 @@ def watch(folder: str, act: Act) -> None:
 
     def event(what: str, path: str) -> None:
         nonlocal count
-        if os.getpid() == owner and path.startswith(folder):
+        if os.getpid() == owner and (path == folder or path.startswith(folder + os.sep)):
             count += 1
             act(count, what, path)
 
