@@ -18,6 +18,7 @@ import yaml
 
 from clipdistill.data.sample import BadImage
 from clipdistill.data.sources import Source, open_source
+from clipdistill.data.sources.base import is_text
 from clipdistill.engine.checkpoint import load_latest
 from clipdistill.engine.tracking import read_metrics as engine_metrics
 from clipdistill.evaluate.compositional import read_benchmarks
@@ -64,6 +65,7 @@ def look_at(source: Source) -> None:
     for index in range(len(source)):
         sample = source[index]
         assert isinstance(sample.id, str) and sample.id and sample.id not in ids, f"id {sample.id!r}"
+        assert is_text(sample.id) and all(map(is_text, sample.captions)), f"half of a character in {sample.id!r}"
         ids.add(sample.id)
         for caption in sample.captions:
             assert isinstance(caption, str) and caption.strip(), f"caption {caption!r}"

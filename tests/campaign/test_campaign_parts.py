@@ -35,14 +35,16 @@ def ended(work: Callable[[], object], tmp_path: Path) -> tuple[int, list[str]]:
 
 def test_every_event_of_a_written_file_is_one_to_die_at(tmp_path: Path) -> None:
     """Folder, open, fsync, rename: before each of them there is no new file; then the folder is made safe."""
-    folder = tmp_path / "in"
-    folder.mkdir()
 
-    def write(number: int) -> None:
+    def write(folder: Path, number: int) -> None:
         watched.watch(str(folder), watched.killed_at(number))
         write_text(folder / "a", "x")
 
-    found = {number: ended(lambda n=number: write(n), tmp_path) for number in range(1, 7)}  # type: ignore[misc]
+    found = {}
+    for number in range(1, 7):
+        place = tmp_path / str(number)
+        (place / "in").mkdir(parents=True)
+        found[number] = ended(lambda at=place / "in", n=number: write(at, n), place)  # type: ignore[misc]
     assert [code for code, _ in found.values()] == [-9, -9, -9, -9, -9, 0]
     assert ["a" in names for _, names in found.values()] == [False, False, False, False, True, True]
 
