@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_files import encoded, picture, write_pictures
+from question_files import annotation, question, write_vqa
 
 from clipdistill.data.sources import Source, open_source
 from clipdistill.data.vqa_answers import load_vocabulary
@@ -170,3 +171,14 @@ def test_a_parquet_file_damaged_inside_is_named(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"t\.parquet: can't be read as parquet \(.*\); copy it again"):
         open_source(str(path))
+
+
+def test_questions_whose_number_is_a_list(tmp_path: Path) -> None:
+    questions = [question(1), {**question(2), "question_id": [2]}, {**question(3), "question_id": None}, question(1)]
+    write_vqa(tmp_path, questions, [annotation(1, ["yes"] * 10)])
+    spec = {"format": "vqa_v2", "path": str(tmp_path), "split": "train2014", "answers": str(tmp_path / "answers.txt")}
+    (tmp_path / "answers.txt").write_text("yes\nno\n")
+    source = open_source(spec)
+    assert len(source) == 1 and sorted(why for _, why in source.skipped) == [  # type: ignore[attr-defined]
+        "question_id comes twice", "question_id isn't a whole number", "question_id isn't a whole number",
+    ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -120,13 +121,22 @@ def test_a_defect_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_rank_is_stopped_when_its_launcher_is_killed(tmp_path: Path) -> None:
     def rank() -> None:
-        _end_with_the_launcher()
+        signals: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
+        for _ in range(3):  # once a process, however often it is asked
+            _end_with_the_launcher(every=0.02)
         (tmp_path / "pid.tmp").write_text(str(os.getpid()))
         (tmp_path / "pid.tmp").rename(tmp_path / "pid")
-        signal.pause()
+        while not signals:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        (tmp_path / "signals").write_text(str(signals))
 
     def launcher() -> None:
+        threads = [threading.Thread(target=signal.pause, daemon=True) for _ in range(3)]
         forked(rank, tmp_path / "rank")
+        for each in threads:  # as torchrun has some: the system tells a child of the end of each
+            each.start()
         signal.pause()
 
     started = forked(launcher, tmp_path / "launcher")
@@ -140,3 +150,4 @@ def test_a_rank_is_stopped_when_its_launcher_is_killed(tmp_path: Path) -> None:
     while psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < until, "it lives on"
         time.sleep(0.01)
+    assert (tmp_path / "signals").read_text() == str([int(signal.SIGTERM)])

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +19,11 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 from torch import Tensor, nn
-from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 
 from clipdistill.errors import UserError
 from clipdistill.waits import limit, too_long
 
+WATCH = "clipdistill: looks whether the launcher lives"
 GO_ON = "go on with the same command; a training wants --resume too"
 
 
@@ -152,9 +154,17 @@ def _lost(said: str) -> str:
     )
 
 
-def _end_with_the_launcher() -> None:
-    """Be sent a SIGTERM when torchrun or accelerate is killed: a training then writes a checkpoint and stops."""
+def _end_with_the_launcher(every: float = 1.0) -> None:
+    """Send this process one SIGTERM when torchrun or accelerate is gone: a training writes a checkpoint and stops.
+
+    The system's own PR_SET_PDEATHSIG sends one for each thread that the launcher had, and the second ends it at once.
+    """
     parent = os.getppid()
-    _prctl_pr_set_pdeathsig(signal.SIGTERM)
-    if os.getppid() != parent:
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(every)
         os.kill(os.getpid(), signal.SIGTERM)
+
+    if not any(thread.name == WATCH for thread in threading.enumerate()):
+        threading.Thread(target=look, name=WATCH, daemon=True).start()

@@ -83,7 +83,11 @@ def read_run(path: str | Path) -> RunRecord:
         control_metrics=control_metrics,
         bad=_lines(folder / "bad_samples.jsonl"),
         examples=_merge(examples, _json(control / "examples.json")),
-        epochs={int(number): found.results for number, found in _models(folder / "evaluation.json", "epochs").items()},
+        epochs={
+            int(number): found.results
+            for number, found in _models(folder / "evaluation.json", "epochs").items()
+            if number.isdecimal()
+        },
     )
 
 
@@ -98,9 +102,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _models(path: Path, key: str = "models") -> dict[str, ModelRecord]:
-    content = _json(path) or {}
-    models = {}
-    for role, value in content.get(key, {}).items():
+    found, models = (_json(path) or {}).get(key, {}), {}
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: `{key}` must hold an object; evaluate the run again")
+    for role, value in found.items():
         try:
             results = [Result.from_dict(result) for result in value.get("results", ())]
             costs = {key: float(value[key]) for key in COSTS if value.get(key) is not None}

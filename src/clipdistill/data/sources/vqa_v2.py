@@ -202,8 +202,10 @@ def _record(
         if key not in item:
             return f"no '{key}'"
     number, image, question = item["question_id"], item["image_id"], item["question"]
-    if not isinstance(number, int) or number in seen:
-        return "question_id comes twice" if number in seen else "question_id isn't a whole number"
+    if not isinstance(number, int):
+        return "question_id isn't a whole number"
+    if number in seen:
+        return "question_id comes twice"
     seen.add(number)
     if not isinstance(question, str) or not question.strip():
         return "no question in 'question'"
