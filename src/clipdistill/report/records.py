@@ -102,7 +102,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _models(path: Path, key: str = "models") -> dict[str, ModelRecord]:
-    found, models = (_json(path) or {}).get(key, {}), {}
+    found, models = (_json(path) or {}).get(key, {}), dict[str, ModelRecord]()
     if not isinstance(found, dict):
         raise UserError(f"{path}: `{key}` must hold an object; evaluate the run again")
     for role, value in found.items():
