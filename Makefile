@@ -6,6 +6,7 @@
 #   make check        set up, then lint, types and the tests that your changes touch: under a minute
 #   make lowest       the tests again, in .venv-lowest, with the lowest versions that pyproject.toml allows
 #   make bench        set up, then the benchmarks in a small setting
+#   make campaign     set up, then kill, spoil and starve runs of every task; CAMPAIGN='--kills 9999' for all of it
 #   make pictures     draw the pictures in docs/ again
 #   make pages        write again what README.md and docs/ take from the code
 #   make clean        remove .venv and all caches; runs, stores and worlds stay
@@ -18,13 +19,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOWEST := .venv-lowest
+CAMPAIGN :=
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help setup quickstart test check touched lint types lowest bench pictures pages clean
+.PHONY: help setup quickstart test check touched lint types lowest bench campaign pictures pages clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '3,13s/^# *//p' Makefile
+	@sed -n '3,14s/^# *//p' Makefile
 
 setup: $(READY)
 
@@ -86,6 +88,10 @@ bench: setup
 	$(BIN)/python benchmarks/region_caching.py
 	$(BIN)/python benchmarks/clip_td_step.py
 	$(BIN)/python benchmarks/fusion_step.py --model petri-uniter --words 40 --regions 4 --batch 32
+
+# Its figures go to docs/reliability.json; `make pages` then writes them into docs/reliability.md.
+campaign: setup
+	$(ONE_THREAD) $(BIN)/python -m tests.campaign $(CAMPAIGN)
 
 pictures: setup
 	$(BIN)/python docs/make_pictures.py

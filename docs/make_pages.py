@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterable
 from importlib import import_module
@@ -27,7 +28,7 @@ from clipdistill.tasks import TASKS, Task
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "clipdistill"
-PAGES = ("README.md", "docs/architecture.md", "docs/fidelity.md", "docs/add-a-method.md")
+PAGES = ("README.md", "docs/architecture.md", "docs/fidelity.md", "docs/add-a-method.md", "docs/reliability.md")
 BLOCK = re.compile(r"(?<=<!-- generated: )([^\n]+?)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 NEW_FILES = ("objectives/rkd.py", "tasks/rkd.py", "recipes/petri/rkd.yaml", "tests/tasks/test_rkd_task.py")
 """What adding a method took, in docs/add-a-method.md."""
@@ -193,6 +194,27 @@ def shown(path: str) -> str:
     return f"```{language}\n{(ROOT / place(path)).read_text(encoding='utf-8')}```\n"
 
 
+def campaign() -> str:
+    """reliability.md's figures, as the campaign wrote them down; failures are named below the tables."""
+    figures = json.loads((ROOT / "docs" / "reliability.json").read_text(encoding="utf-8"))
+    made = counted("run", figures.get("runs", {}), ("events", "kills", "torn", "faults", "short", "ended"))
+    made += "\n" + counted("reader", figures.get("readers", {}), ("cases", "read", "refused"))
+    for found in figures.get("epochs", {}).values():
+        rows = [[name, f"{found['first'][name]:,.0f}", f"{found['last'][name]:,.0f}"] for name in found["first"]]
+        made += "\n" + table((f"of {found['epochs']} epochs", "after a tenth", "at the end"), rows)
+    wrong = [each for group in figures.values() for found in group.values() for each in found["failed"]]
+    return made + "".join(f"- failed: {each}\n" for each in wrong)
+
+
+def counted(title: str, found: dict[str, Any], counts: Iterable[str]) -> str:
+    """A table of counts with their sums."""
+    rows = [[name, *(each[key] for key in counts), len(each["failed"])] for name, each in found.items()]
+    rows.append(["**all**", *(sum(column) for column in list(zip(*rows, strict=True))[1:])])
+    return table(
+        (title, *counts, "failures"), [[f"{one:,}" if isinstance(one, int) else one for one in row] for row in rows]
+    )
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "methods": methods,
     "tasks": tasks_table,
@@ -201,6 +223,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "stages": stages_table,
     "objectives": objectives_table,
     "new files": new_files,
+    "campaign": campaign,
 }
 
 

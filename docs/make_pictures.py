@@ -18,6 +18,7 @@ PICTURE = ROOT / "docs" / "pictures" / "architecture.svg"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
+    ("waits",),
     ("files", "locks", "yaml_files"),
     ("petri", "data", "models", "objectives", "recipe"),
     ("export", "evaluate", "stores", "recipe_files", "studies"),
@@ -29,7 +30,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli_analysis", "cli_data", "cli_doctor", "cli_study"),
     ("cli", "__init__"),
 )
-EVERYWHERE = ("errors", "files", "locks", "yaml_files")  # drawn without their arrows: nearly everything uses them
+EVERYWHERE = (
+    "errors",
+    "waits",
+    "files",
+    "locks",
+    "yaml_files",
+)  # drawn without their arrows: nearly everything uses them
 
 
 class Import(NamedTuple):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from clipdistill.errors import UserError
-from clipdistill.files import atomic_path, require_writable, write_json, write_text
+from clipdistill.files import HOST, atomic_path, one_line, require_writable, write_json, write_text
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -73,3 +76,52 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     require_writable(tmp_path / "file", "--json")
     require_writable(tmp_path / "not" / "yet", "--out")
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("error", [
+    OSError(errno.EFBIG, os.strerror(errno.EFBIG)), Exception("Error while serializing: I/O error: x (os error 27)"),
+])  # fmt: skip
+def test_a_limit_on_the_size_of_files_is_told(tmp_path: Path, error: Exception) -> None:
+    said = rf"^{tmp_path / 'a'}: larger than this disk, or `ulimit -f`, lets a file be"
+    with pytest.raises(UserError, match=said), one_line(tmp_path / "a"):
+        raise error
+    with pytest.raises(UserError, match="a: the disk is full"), one_line(tmp_path / "a"):
+        raise Exception("No space left on device (os error 28)")
+    with pytest.raises(KeyError), one_line(tmp_path / "a"):
+        raise KeyError("a defect of ours")
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        with atomic_path(tmp_path / "a.json") as temporary:
+            temporary.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.iterdir())) == 1
+    living = tmp_path / f".a.json.{HOST}-{os.getppid()}.tmp"
+    elsewhere = tmp_path / ".a.json.another-host-1.tmp"
+    for other in (living, elsewhere):
+        other.touch()
+    write_text(tmp_path / "a.json", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", living.name, elsewhere.name}
+
+
+def test_a_process_that_is_killed_as_it_looks_whether_it_can_write_leaves_nothing(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            tempfile.TemporaryFile = killed_once_open  # type: ignore[assignment,misc]
+            require_writable(tmp_path, "--out")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert os.listdir(tmp_path) == []
+
+
+def killed_once_open(**given: object) -> None:
+    held = OPEN(**given)  # type: ignore[call-overload]
+    assert held
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+OPEN = tempfile.TemporaryFile

@@ -95,7 +95,7 @@ def test_lower_bounds_are_the_versions_that_are_tried() -> None:
     wanted += [
         *extras["regions"],
         *extras["cluster"],
-        *(one for one in extras["dev"] if re.match("pytest|tensorboard", one)),
+        *(one for one in extras["dev"] if re.match("pytest|tensorboard|hypothesis", one)),
     ]
     bounds = [normal(*one.partition(",")[0].split(">=")) for one in wanted]
     lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()

@@ -21,7 +21,7 @@ class UserError(Exception):
 
 
 class LostWorker(UserError):
-    """A process that makes batches was killed from outside."""
+    """A process that makes batches was killed from outside, or hangs."""
 
 
 class Interrupted(Exception):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +17,7 @@ from typing import Any
 
 from clipdistill.errors import UserError
 
+HOST = socket.gethostname()
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 
@@ -25,31 +29,70 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         UserError: the folder can't be written or the disk is full; nothing is left behind.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
+    with one_line(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(disk_trouble(error, path) or cannot_write(path, error)) from error
+        _remove_dead(path)
+        try:
+            yield temporary
+            with open(temporary, "rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
+            _fsync(path.parent)
+        except BaseException:
+            _remove(temporary)
+            raise
+
+
+@contextmanager
+def one_line(path: str | Path) -> Iterator[None]:
+    """Turn what a disk makes go wrong in the block into a UserError that names `path`, also where a library says it.
+
+    torch's and safetensors' writers, and tokenizers', have exceptions of their own for it.
+    """
     try:
-        yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-        _fsync_folder(path.parent)
+        yield
     except OSError as error:
-        _remove(temporary)
         message = disk_trouble(error, path)
         if message is None and error.errno in UNWRITABLE:
             message = cannot_write(path, error)
         if message is None:
             raise
         raise UserError(message) from error
-    except BaseException as error:
-        _remove(temporary)
-        # torch's writer meets a full disk with a RuntimeError of its own, without an errno.
+    except Exception as error:
         if isinstance(error, RuntimeError) and "inline_container" in str(error):
             raise UserError(f"{path}: can't be written, the disk is full; free some space") from error
-        raise
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if isinstance(error, UserError) or number is None:
+            raise
+        told = OSError(int(number[1]), os.strerror(int(number[1])))
+        raise UserError(disk_trouble(told, path) or cannot_write(path, told)) from error
+
+
+def make_durable(folder: str | Path) -> None:
+    """See that all that was written below a folder is on the disk, before its name says that it is whole."""
+    with one_line(folder):
+        for path in [*Path(folder).rglob("*"), Path(folder)]:
+            _fsync(path)
+
+
+def _remove_dead(path: Path) -> None:
+    """Remove half a file that a process of this machine left when it was killed as it wrote `path`."""
+    start = f".{path.name}.{HOST}-"
+    for left in path.parent.glob(f"{glob.escape(start)}*.tmp"):
+        if not alive(left.name[len(start) : -len(".tmp")]):
+            _remove(left)
+
+
+def alive(process: str) -> bool:
+    """Whether a process of this machine, by its number, still runs."""
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _remove(temporary: Path) -> None:
@@ -66,6 +109,10 @@ def disk_trouble(error: OSError, path: str | Path | None = None) -> str | None:
         return f"{where}: the disk is read-only, perhaps since it gave errors; choose another folder or mount it anew"
     if error.errno == errno.EIO:
         return f"{where}: the disk gives input/output errors; choose another one"
+    if error.errno == errno.EFBIG:
+        return (
+            f"{where}: larger than this disk, or `ulimit -f`, lets a file be; raise the limit or choose another folder"
+        )
     return None
 
 
@@ -89,7 +136,8 @@ def require_writable(path: str | Path, field: str) -> None:
             parent = parent.parent
         if not parent.is_dir() and parent != Path(path).absolute():
             raise UserError(f"{field} {path}: {parent} is a file, not a folder; choose another folder")
-        with tempfile.TemporaryDirectory(prefix=".clipdistill-", dir=parent if parent.is_dir() else parent.parent):
+        # A file without a name, where the disk has such: one that is killed here leaves nothing.
+        with tempfile.TemporaryFile(dir=parent if parent.is_dir() else parent.parent):
             pass
     except OSError as error:
         raise UserError(f"{field} {disk_trouble(error, path) or cannot_write(path, error)}") from error
@@ -126,8 +174,8 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

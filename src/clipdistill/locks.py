@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from clipdistill.errors import UserError
+from clipdistill.waits import polls, too_long
 
 
 class Lock:
@@ -47,10 +49,10 @@ def hold(path: str | Path, busy: str, *, wait: bool) -> Lock:
 
     Args:
         busy: what to say when another process has it, such as "runs/a: another process is training into it".
-        wait: print that line and wait for the other one; else raise it.
+        wait: print that line and wait for the other one, as long as `waits.limit` says; else raise it.
 
     Raises:
-        UserError: the file can't be written, or, without `wait`, another process holds it.
+        UserError: the file can't be written, or another process holds it: without `wait`, or for too long.
     """
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -66,13 +68,24 @@ def hold(path: str | Path, busy: str, *, wait: bool) -> Lock:
             raise UserError(busy) from None
         try:
             print(f"{busy}; waiting for it", flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            _wait_for(handle, busy)
         except BaseException:
             lock.release()
             raise
     except OSError:
         pass
     return lock
+
+
+def _wait_for(handle: int, busy: str) -> None:
+    for _ in polls("LOCK"):
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+    raise UserError(
+        f"{busy}, and has been for {too_long('LOCK')}; see whether it still works, end it if it doesn't, and give the "
+        "same command again"
+    )
 
 
 def _leave_to_the_parent() -> None:

@@ -28,6 +28,25 @@ def test_a_pipe_or_a_device_as_a_picture_is_no_picture(tmp_path: Path) -> None:
         ImageRef.from_path(tmp_path).read()
 
 
+def test_a_path_that_no_file_can_have_is_no_picture(tmp_path: Path) -> None:
+    for name in ("a\x00.png", "a\ud800.png"):
+        picture = ImageRef.from_path(tmp_path / name)
+        with pytest.raises(BadImage, match="no name of a file"):
+            picture.open()
+        assert picture.byte_size() == -1
+
+
+def test_half_of_a_character_is_left_out_where_it_can_be_said(tmp_path: Path) -> None:
+    """JSON may hold one (a lone surrogate); no tokenizer takes it, and no file of ours."""
+    write_pictures(tmp_path, ["a.png", "b.png"])
+    rows = [("a.png", "a \ud800 b"), ("a.png", "fine"), ("b\ud800.png", "words"), ("b.png", "too")]
+    lines = [json.dumps({"filepath": name, "caption": said}) for name, said in rows]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    source = open_source(str(tmp_path / "t.jsonl"))
+    assert [source[i].captions for i in range(len(source))] == [("fine",), ("too",)]
+    assert "half of a character" in dict(source.skipped)["'b\\ud800.png'"]  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("name", ["t.csv", "dataset_x.json"])
 def test_a_pipe_as_a_table_is_refused(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)

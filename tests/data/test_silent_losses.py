@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_files import encoded, picture, write_pictures
+from question_files import annotation, question, write_vqa
 
 from clipdistill.data.sources import Source, open_source
+from clipdistill.data.vqa_answers import load_vocabulary
 from clipdistill.errors import UserError
 
 
@@ -148,3 +150,35 @@ def test_an_index_of_an_earlier_reading_is_made_again(tmp_path: Path) -> None:
     kept["rows"].append(["b", 0, 1, ["\ufffd"], None])
     index.write_text(json.dumps(kept))
     assert captions(open_source(str(tmp_path / "x.tar"))) == [("fine",)]
+
+
+def test_a_list_of_answers_that_is_no_text_and_annotations_that_are_no_objects(tmp_path: Path) -> None:
+    (tmp_path / "answers.txt").write_bytes(b"yes\nno\xf8\n")
+    with pytest.raises(UserError, match=r"answers\.txt: line 2 is not utf-8-sig; save it as UTF-8"):
+        load_vocabulary(str(tmp_path / "answers.txt"))
+    (tmp_path / "a.json").write_text(json.dumps({"annotations": ["x", 3, None]}))
+    with pytest.raises(UserError, match="no answer is the most given one"):
+        load_vocabulary(str(tmp_path / "a.json"))
+
+
+def test_a_parquet_file_damaged_inside_is_named(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    path = tmp_path / "t.parquet"
+    Dataset.from_dict({"image": ["a.png"] * 50, "caption": [f"words {n}" for n in range(50)]}).to_parquet(path)
+    content = bytearray(path.read_bytes())
+    content[8:60] = bytes(52)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"t\.parquet: can't be read as parquet \(.*\); copy it again"):
+        open_source(str(path))
+
+
+def test_questions_whose_number_is_a_list(tmp_path: Path) -> None:
+    questions = [question(1), {**question(2), "question_id": [2]}, {**question(3), "question_id": None}, question(1)]
+    write_vqa(tmp_path, questions, [annotation(1, ["yes"] * 10)])
+    spec = {"format": "vqa_v2", "path": str(tmp_path), "split": "train2014", "answers": str(tmp_path / "answers.txt")}
+    (tmp_path / "answers.txt").write_text("yes\nno\n")
+    source = open_source(spec)
+    assert len(source) == 1 and sorted(why for _, why in source.skipped) == [  # type: ignore[attr-defined]
+        "question_id comes twice", "question_id isn't a whole number", "question_id isn't a whole number",
+    ]  # fmt: skip

@@ -55,3 +55,14 @@ def test_a_value_that_no_model_has(folder: Path, key: str, value: Any) -> None:
         assert "\n" not in str(error.value) and len(str(error.value)) < 600
     finally:
         (folder / "open_clip_config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("value", [[], "x", {"name": []}, None])
+def test_a_name_that_is_none_is_the_folders(folder: Path, value: Any) -> None:
+    file = folder / "open_clip_config.json"
+    whole = file.read_text()
+    try:
+        file.write_text(json.dumps({**json.loads(whole), "clipdistill": value}))
+        assert load_model(folder).name == folder.name
+    finally:
+        file.write_text(whole)

@@ -140,3 +140,23 @@ def test_many_readers_see_the_same(store) -> None:
         assert list(threads.map(lambda row: _sum(store, row), list(range(21)) * 20)) == expected * 20
     with get_context("fork").Pool(2) as pool:
         assert pool.starmap(_sum, [(store, row) for row in range(21)]) == expected
+
+
+def test_facts_that_are_not_those_that_were_written_are_refused(store) -> None:
+    """A logit scale or a number of views has no other digest: a wrong one would be a silently wrong teacher."""
+    for file in (store.path / "store.json", store.path / SHARD / "shard.json"):
+        whole = file.read_text()
+        meta = json.loads(whole)
+        for spoilt in ({**meta, "shards": 3}, {k: v for k, v in meta.items() if k not in ("arrays", "bad", "digest")}):
+            if file.name == "store.json" or "arrays" not in spoilt:
+                file.write_text(json.dumps(spoilt))
+                with pytest.raises(UserError, match=rf"{file.name}: isn't what was written .*; delete it and run"):
+                    TeacherStore.open(store.path)
+        file.write_text(whole)
+    meta = json.loads((store.path / "store.json").read_text())
+    (store.path / "store.json").write_text(json.dumps({**meta, "logit_scale": 99.0}))
+    with pytest.raises(UserError, match=r"store.json: isn't what was written \(.* was its digest\)"):
+        TeacherStore.open(store.path)
+    del meta["digest"]  # of a store that was written earlier
+    (store.path / "store.json").write_text(json.dumps(meta))
+    assert len(TeacherStore.open(store.path)) == len(store)

@@ -8,6 +8,7 @@ plain torch DataLoader is enough and torchdata's StatefulDataLoader isn't needed
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -25,6 +26,7 @@ from clipdistill.data.order import epoch_order
 from clipdistill.data.sources.base import Source
 from clipdistill.data.transforms import AugmentPlan, ImageView
 from clipdistill.errors import LostWorker, UserError
+from clipdistill.waits import limit, too_long
 
 Batch = dict[str, Any]
 
@@ -167,13 +169,14 @@ def _torch_loader(dataset: Any, jobs: _Jobs, workers: int, persistent: bool) -> 
         worker_init_fn=_start_worker if workers else None,
         persistent_workers=persistent and workers > 0,
         prefetch_factor=4 if workers else None,
+        timeout=limit("BATCH") if workers else 0,
         # Without one of its own, the start of each epoch takes a number from the global generator: resume would differ.
         generator=torch.Generator(),
     )
 
 
 def _batches(loader: DataLoader[Any]) -> Iterator[Any]:
-    """What a loader yields; a UserError when one of its processes was killed.
+    """What a loader yields; a UserError when one of its processes was killed, or none gives a batch any more.
 
     torch would say that by an exception wherever the main process is, such as amid an optimizer's step. Its handler is
     taken away, and the loss is seen where the next batch is waited for.
@@ -185,12 +188,25 @@ def _batches(loader: DataLoader[Any]) -> Iterator[Any]:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
         yield from batches
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if "DataLoader timed out" in str(error):
+            _kill_workers()
+            yield LostWorker(
+                f"`data.workers`: no batch came for {too_long('BATCH')}, so a disk or one of {loader.num_workers} "
+                "processes hangs; see to it, and give the same command again, with --resume for a training"
+            )
+        elif "DataLoader worker" not in str(error):
             raise
-        yield LostWorker(
-            f"`data.workers`: one of {loader.num_workers} processes was killed, as happens where memory is short; "
-            "go on with fewer of them"
-        )
+        else:
+            yield LostWorker(
+                f"`data.workers`: one of {loader.num_workers} processes was killed, as happens where memory is short; "
+                "go on with fewer of them"
+            )
+
+
+def _kill_workers() -> None:
+    """End processes that hang: asked to end they wouldn't, and this one would wait for them at its own end."""
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def _as_it_is(batch: Any) -> Any:

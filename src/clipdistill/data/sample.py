@@ -70,6 +70,8 @@ class ImageRef:
             raise BadImage(f"{self._where}: no such file") from None
         except OSError as error:
             raise BadImage(f"{self._where}: {error.strerror}") from None
+        except ValueError:  # a NUL, or half of a character, which no file's name has
+            raise BadImage(f"{self._where!r}: no name of a file") from None
         if len(data) < self._size:
             raise BadImage(f"{self._where}: cut short at byte {self._offset + len(data)}")
         return data
@@ -103,7 +105,7 @@ class ImageRef:
             return self._size
         try:
             return Path(self._where).stat().st_size
-        except OSError:
+        except (OSError, ValueError):
             return -1
 
     def probe(self, most: int = 16_384) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 
 from clipdistill.data.sources.annotations import read_json
 from clipdistill.data.sources.base import existing
+from clipdistill.data.sources.csv import read_text
 from clipdistill.errors import UserError
 from clipdistill.files import write_text
 
@@ -109,9 +110,10 @@ def load_vocabulary(paths: str | Sequence[str], min_count: int = MIN_COUNT) -> t
     files = [existing(path, "file of answers", "a text file with an answer a line") for path in _several(paths)]
     most_given: list[str] = []
     for file in files:
-        content = read_json(file) if file.suffix.lower() == ".json" else file.read_text("utf-8-sig").splitlines()
-        if isinstance(content, dict) and "annotations" in content:
-            most_given += [str(one.get("multiple_choice_answer", "")) for one in content["annotations"] if one]
+        content = read_json(file) if file.suffix.lower() == ".json" else read_text(file).splitlines()
+        if isinstance(content, dict) and isinstance(content.get("annotations"), list):
+            rows = [one for one in content["annotations"] if isinstance(one, dict) and one]
+            most_given += [str(one.get("multiple_choice_answer", "")) for one in rows]
         elif len(files) > 1:
             raise UserError(f"{file}: no annotations in it; several files of answers must all be annotations")
         else:

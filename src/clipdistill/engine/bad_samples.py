@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -36,6 +37,8 @@ class BadSamples:
         self.found.update(new)
         with open(self.path, "a", encoding="utf-8") as handle:
             handle.write(_lines(new))
+            handle.flush()
+            os.fsync(handle.fileno())
         if self.samples and len(self.found) > self.limit * self.samples:
             raise UserError(
                 f"{self.path}: {len(self.found)} of {self.samples} samples can't be read, more than data.max_bad_share "

@@ -1,15 +1,30 @@
-"""What ranks exchange: features before the batch losses, gradients after the replay."""
+"""What ranks exchange: features before the batch losses, gradients after the replay.
+
+A rank that is killed, fails or hangs ends the others with one line, and none of them outlives the launcher.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
 from torch import Tensor, nn
+
+from clipdistill.errors import UserError
+from clipdistill.waits import limit, too_long
+
+WATCH = "clipdistill: looks whether the launcher lives"
+GO_ON = "go on with the same command; a training wants --resume too"
 
 
 @dataclass(frozen=True)
@@ -27,22 +42,31 @@ class Ranks:
 
     @classmethod
     def current(cls) -> Ranks:
-        """The ranks that the launcher set up."""
-        # Without a GPU accelerate joins the launcher's processes (gloo) only when told that the CPU is meant.
-        state = PartialState(cpu=not torch.cuda.is_available())
+        """The ranks that the launcher set up.
+
+        Raises:
+            UserError: the others don't come.
+        """
+        with _together():
+            # Without a GPU accelerate joins the launcher's processes (gloo) only when told that the CPU is meant.
+            state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(seconds=limit("RANKS")))
+        if state.num_processes > 1:
+            _end_with_the_launcher()
         return cls(state.process_index, state.num_processes, state.device)
 
     def barrier(self) -> None:
         """Wait until every process is here."""
         if self.world_size > 1:
-            dist.barrier()
+            with _together():
+                dist.barrier()
 
     def gather(self, values: Tensor) -> Tensor:
         """Concatenate `values` [b, ...] of every rank, in rank order: [world_size * b, ...]. No gradient."""
         if self.world_size == 1:
             return values
         parts = [torch.empty_like(values) for _ in range(self.world_size)]
-        dist.all_gather(parts, values.contiguous())
+        with _together():
+            dist.all_gather(parts, values.contiguous())
         return torch.cat(parts)
 
     def any(self, flag: bool) -> bool:
@@ -50,22 +74,25 @@ class Ranks:
         if self.world_size == 1:
             return flag
         value = torch.tensor([float(flag)], device=self.device)
-        dist.all_reduce(value, op=dist.ReduceOp.MAX)
-        return bool(value.item())
+        with _together():
+            dist.all_reduce(value, op=dist.ReduceOp.MAX)
+            return bool(value.item())
 
     def objects(self, value: object) -> list[Any]:
         """The values of every rank, in order, on every rank."""
         if self.world_size == 1:
             return [value]
         found: list[Any] = [None] * self.world_size
-        dist.all_gather_object(found, value)
+        with _together():
+            dist.all_gather_object(found, value)
         return found
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over ranks of a tensor that every rank has."""
         if self.world_size > 1:
             values = values.clone()
-            dist.all_reduce(values)
+            with _together():
+                dist.all_reduce(values)
             values /= self.world_size
         return values
 
@@ -89,7 +116,8 @@ class Ranks:
 
     def _reduce(self, gradients: list[Tensor]) -> None:
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        dist.all_reduce(flat)
+        with _together():
+            dist.all_reduce(flat)
         flat /= self.world_size
         for gradient, piece in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(piece.view_as(gradient))
@@ -97,6 +125,46 @@ class Ranks:
     def broadcast_module(self, module: nn.Module) -> None:
         """Give every rank rank 0's parameters and buffers."""
         if self.world_size > 1:
-            with torch.no_grad():
+            with torch.no_grad(), _together():
                 for tensor in (*module.parameters(), *module.buffers()):
                     dist.broadcast(tensor.data, src=0)
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Turn what a backend raises when a peer is gone, or doesn't answer, into one line that says how to go on."""
+    try:
+        yield
+    except dist.DistError as error:
+        raise UserError(_lost(str(error))) from error
+    except RuntimeError as error:  # gloo's own
+        if not any(word in str(error) for word in ("gloo", "Connection", "Timed out", "Socket")):
+            raise
+        raise UserError(_lost(str(error))) from error
+
+
+def _lost(said: str) -> str:
+    if "imed out" in said or "imeout" in said:
+        return (
+            f"a process that trains with this one hasn't answered for {too_long('RANKS')}; it hangs or is at other "
+            f"work. See to it, and {GO_ON}"
+        )
+    return (
+        f"a process that trains with this one has ended; what it said stands with its own lines. {GO_ON.capitalize()}"
+    )
+
+
+def _end_with_the_launcher(every: float = 1.0) -> None:
+    """Send this process one SIGTERM when torchrun or accelerate is gone: a training writes a checkpoint and stops.
+
+    The system's own PR_SET_PDEATHSIG sends one for each thread that the launcher had, and the second ends it at once.
+    """
+    parent = os.getppid()
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(every)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if not any(thread.name == WATCH for thread in threading.enumerate()):
+        threading.Thread(target=look, name=WATCH, daemon=True).start()

@@ -43,6 +43,8 @@ class Metrics:
         line = {**values, "seconds": round(self.seconds_before + time.perf_counter() - self._start, 3)}
         with open(self.path, "a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())  # before a checkpoint that counts on it
         for tracker in self._trackers:
             tracker.log({k: v for k, v in line.items() if k != "step"}, step=int(line["step"]))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clipdistill.errors import UserError
+from clipdistill.waits import network_limit
 
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 
@@ -49,7 +50,8 @@ def pretrained_file(name: str, pretrained: Mapping[str, Any]) -> Path:
     import open_clip
 
     try:
-        return Path(open_clip.download_pretrained(dict(pretrained)))
+        with network_limit():
+            return Path(open_clip.download_pretrained(dict(pretrained)))
     except Exception as error:
         hub = str(pretrained.get("hf_hub") or "").rsplit("/", 1)[0]
         raise UserError(_missing(name, hub, str(pretrained.get("url") or ""))) from error

@@ -115,7 +115,9 @@ def _from_folder(folder: Path, label: str | None = None) -> DualEncoder:
         folder = folder / "student"  # a RUN
     if (folder / "open_clip_config.json").is_file():
         config = read_folder_config(folder)
-        label = label or config.get("clipdistill", {}).get("name") or folder.resolve().name
+        own = config.get("clipdistill")
+        named = own.get("name") if isinstance(own, dict) else None
+        label = label or (named if isinstance(named, str) else None) or folder.resolve().name
         try:
             model = assemble(label, config, folder=folder)
         except UserError:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from clipdistill.errors import UserError
-from clipdistill.files import UNWRITABLE, write_json
+from clipdistill.files import UNWRITABLE, alive, write_json
 from clipdistill.petri.captions import captions
 from clipdistill.petri.choices import SHORTCUT
 from clipdistill.petri.compositional import compositional_work, pair_captions, write_aro, write_winoground
@@ -220,7 +220,7 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for left in folder.parent.glob(f"{glob.escape(prefix)}*.petri-tmp"):
-            if not _alive(left.name[len(prefix) : -len(".petri-tmp")]):
+            if not alive(left.name[len(prefix) : -len(".petri-tmp")]):
                 shutil.rmtree(left, ignore_errors=True)  # a killed run's; it can't be told how far it got
         target.mkdir()
         yield target
@@ -235,13 +235,3 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
-
-
-def _alive(process: str) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -36,8 +36,17 @@ def build_report(runs: str | Path | Sequence[str | Path], out: str | Path | None
         raise UserError(f"{folder}: can't be written into, it is a file; give a folder")
     title = report_title(groups)
     page, text = folder / "report.html", folder / "report.md"
-    write_text(page, html_report(title, groups))
-    write_text(text, markdown_report(title, groups, folder))
+    try:
+        written = markdown_report(title, groups, folder), html_report(title, groups)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        # Numbers, curves and examples are drawn as they come; what breaks here is a file that someone changed.
+        which = ", ".join(map(str, paths))
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"{which}: evaluation.json or examples.json isn't what a run writes ({reason}); evaluate the run again"
+        ) from error
+    write_text(text, written[0])
+    write_text(page, written[1])  # last: where it is, all of the report is
     return [text, page]
 
 

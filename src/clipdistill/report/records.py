@@ -88,7 +88,11 @@ def read_run(path: str | Path) -> RunRecord:
         control_metrics=control_metrics,
         bad=_lines(folder / "bad_samples.jsonl"),
         examples=_merge(examples, _json(control / "examples.json")),
-        epochs={int(number): found.results for number, found in _models(folder / "evaluation.json", "epochs").items()},
+        epochs={
+            int(number): found.results
+            for number, found in _models(folder / "evaluation.json", "epochs").items()
+            if number.isdecimal()
+        },
     )
 
 
@@ -111,9 +115,10 @@ def loss_terms(rows: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def _models(path: Path, key: str = "models") -> dict[str, ModelRecord]:
-    content = _json(path) or {}
-    models = {}
-    for role, value in content.get(key, {}).items():
+    found, models = (_json(path) or {}).get(key, {}), dict[str, ModelRecord]()
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: `{key}` must hold an object; evaluate the run again")
+    for role, value in found.items():
         try:
             results = [Result.from_dict(result) for result in value.get("results", ())]
             speed = dict(value.get("speed") or {})

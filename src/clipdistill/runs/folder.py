@@ -132,6 +132,14 @@ class RunFolder:
         write_json(self.environment, environment(recipe.seed))
         self.bad_samples.touch()
 
+    def start_once(self, recipe: Recipe) -> None:
+        """The same, leaving what is there: all of it, or what a killed process got to."""
+        if not self.recipe.is_file():
+            self.start(recipe)
+        if not self.environment.is_file():
+            write_json(self.environment, environment(recipe.seed))
+        self.bad_samples.touch()
+
     @property
     def has_checkpoint(self) -> bool:
         """Whether there is something to go on from."""

@@ -128,7 +128,7 @@ def done(job: Job) -> bool:
         found = json.loads((job.folder / "evaluation.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(found.get("asked") == _asked(job))
+    return isinstance(found, dict) and bool(found.get("asked") == _asked(job))
 
 
 def run_job(job: Job, ranks: Ranks) -> None:

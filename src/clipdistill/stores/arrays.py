@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from clipdistill.errors import UserError
+from clipdistill.files import disk_trouble
 
 SUFFIX = {"float16": "f16", "float32": "f32"}
 KEYS = ("view", "sample", "caption", "field")
@@ -86,9 +86,9 @@ class RowsFile:
                 view, at = view[done:], at + done
             os.fsync(self._handle)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise UserError(f"{self.path}: the disk is full; free some space and run the same again") from error
-            raise
+            if (message := disk_trouble(error, self.path)) is None:
+                raise
+            raise UserError(f"{message}; then run the same again, which goes on") from error
         return digest(block.tobytes())
 
     def close(self) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from clipdistill.data import AugmentPlan, Mixture
 from clipdistill.errors import UserError
-from clipdistill.stores.arrays import AGAIN
+from clipdistill.stores.arrays import AGAIN, digest
 
 VERSION = 2
 
@@ -122,6 +123,20 @@ def read_facts(path: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: not a store's file; {AGAIN}") from None
     return found
+
+
+def facts_digest(facts: Mapping[str, Any]) -> str:
+    """A hash of what a `store.json` says: logit scales and numbers of views have no other."""
+    return digest(json.dumps(json.loads(json.dumps(facts)), sort_keys=True).encode())
+
+
+@contextmanager
+def not_as_written(file: Path) -> Iterator[None]:
+    """Turn what is raised where facts lack something, or have another kind of it, into one line."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        raise UserError(f"{file}: isn't what was written ({type(error).__name__}: {error}); {AGAIN}") from error
 
 
 def store_size_bytes(samples: int, views: int, captions: int, dim: int, dtype: str = "float16") -> int:

@@ -13,7 +13,7 @@ from clipdistill.errors import UserError
 from clipdistill.files import write_json
 from clipdistill.stores.arrays import AGAIN, ArraySpec, digest, open_rows
 from clipdistill.stores.damage import broken_blocks
-from clipdistill.stores.facts import read_facts, require_same
+from clipdistill.stores.facts import facts_digest, not_as_written, read_facts, require_same
 from clipdistill.stores.log import Line, read_lines
 
 MEND = "`clipdistill doctor --verify {path} --mend` takes out what is, and the command that wrote it writes that again"
@@ -84,6 +84,11 @@ class Shard:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         facts = read_facts(folder / "shard.json")
+        with not_as_written(folder / "shard.json"):
+            self._open(facts)
+
+    def _open(self, facts: dict[str, Any] | None) -> None:
+        folder = self.folder
         if facts is None or not facts["shard"]["finished"]:
             raise UserError(f"{folder}: this part of the store is missing or unfinished; run `clipdistill cache` again")
         own, views = facts["shard"], int(facts.get("views", 1))
@@ -153,7 +158,8 @@ def join(path: Path, world_size: int) -> bool:
     own = [shard["shard"] for shard in shards]
     rows = {name: sum(one["rows"][name] for one in own) for name in own[0]["rows"]}
     bad = [entry for one in own for entry in one["bad"]]
-    write_json(path / "store.json", {**facts, "rows": rows, "bad": bad, "shards": [folder.name for folder in folders]})
+    content = {**facts, "rows": rows, "bad": bad, "shards": [folder.name for folder in folders]}
+    write_json(path / "store.json", content | {"digest": facts_digest(content)})
     return True
 
 

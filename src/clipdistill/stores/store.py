@@ -10,7 +10,7 @@ import numpy as np
 
 from clipdistill.errors import UserError
 from clipdistill.stores.arrays import AGAIN, ArraySpec
-from clipdistill.stores.facts import VERSION, read_facts, require_same
+from clipdistill.stores.facts import VERSION, facts_digest, not_as_written, read_facts, require_same
 from clipdistill.stores.shards import Shard, join
 from clipdistill.stores.writer import ShardWriter
 
@@ -46,11 +46,13 @@ class Store:
             UserError: no store there, an unfinished one (says how far it is), another kind or format, damaged files.
         """
         path = Path(path)
-        meta = cls._read_meta(path)
-        shards = [Shard(path / name) for name in meta["shards"]]
-        if sum(len(shard.ids) for shard in shards) != meta["samples"]:
-            raise UserError(f"{path}: its shards don't hold the {meta['samples']} samples it should; {AGAIN}")
-        return cls(path, meta, shards)
+        with not_as_written(path / "store.json"):
+            meta = cls._read_meta(path)
+            shards = [Shard(path / name) for name in meta["shards"]]
+            if sum(len(shard.ids) for shard in shards) != meta["samples"]:
+                raise UserError(f"{path}: its shards don't hold the {meta['samples']} samples it should; {AGAIN}")
+            found = cls(path, meta, shards)
+        return found
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -148,6 +150,8 @@ class Store:
             raise UserError(f"{file}: format {meta['version']}, this version reads {VERSION}; {AGAIN}")
         if cls.KIND not in (None, meta["kind"]):
             raise UserError(f"{file}: holds {meta['kind']}, and isn't a {cls.WHAT}; choose another folder")
+        if (written := meta.pop("digest", None)) not in (None, facts_digest(meta)):  # an older store has none
+            raise UserError(f"{file}: isn't what was written ({written} was its digest); {AGAIN}")
         return meta
 
 

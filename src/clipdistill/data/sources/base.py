@@ -71,8 +71,12 @@ class TableSource:
         self.name = name
         self.root = root
         self.classes = classes
+        whole = [row for row in rows if is_text(row.id) and is_text(row.image)]
+        if len(whole) < len(rows):
+            lost = [row for row in rows if not (is_text(row.id) and is_text(row.image))]
+            skipped = [*skipped, *((repr(row.id), "half of a character in its name or path") for row in lost)]
         self.skipped = skipped
-        self.rows = rows
+        self.rows = whole
         self.ids = [row.id for row in rows]
 
     def __len__(self) -> int:
@@ -109,13 +113,13 @@ NO_TEXT = frozenset(("nan", "NaN", "None", "null", "<NA>"))
 def clean_captions(found: Any) -> tuple[str, ...]:
     """Return the captions in a string, a list of strings or a list of {"raw" or "caption": ...}.
 
-    Empty ones are dropped, and words that a program wrote for a missing one (`NO_TEXT`).
+    Empty ones are dropped, words that a program wrote for a missing one (`NO_TEXT`), and what isn't text (`is_text`).
     """
     if found is None:
         return ()
     if isinstance(found, str):
         caption = " ".join(found.replace("\ufeff", "").split())
-        return (caption,) if caption and caption not in NO_TEXT else ()
+        return (caption,) if caption and caption not in NO_TEXT and is_text(caption) else ()
     if isinstance(found, Mapping):
         for key in ("raw", "caption", "text", "sentence"):
             if key in found:
@@ -124,6 +128,15 @@ def clean_captions(found: Any) -> tuple[str, ...]:
     if isinstance(found, Iterable):
         return tuple(caption for item in found for caption in clean_captions(item))
     return ()  # a number, as from an empty cell that was read as NaN
+
+
+def is_text(found: str) -> bool:
+    """Whether it has no half of a character (a lone surrogate), which JSON may hold and nothing else takes."""
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def unique_ids(ids: Iterable[str]) -> list[str]:

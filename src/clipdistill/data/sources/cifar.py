@@ -17,6 +17,7 @@ import numpy as np
 from clipdistill.data.sources.arrays import ArraySource
 from clipdistill.data.sources.base import existing
 from clipdistill.errors import UserError
+from clipdistill.waits import network_limit
 
 _SAFE = {
     ("numpy", "ndarray"),
@@ -111,7 +112,8 @@ def _download(kind: str, path: str) -> None:
     import torchvision
 
     try:
-        getattr(torchvision.datasets, kind)(path, download=True)
+        with network_limit():
+            getattr(torchvision.datasets, kind)(path, download=True)
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(

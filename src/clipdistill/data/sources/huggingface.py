@@ -166,7 +166,7 @@ def _load(path: str, split: str | None, config: str | None) -> Any:
         if not files:
             raise UserError(f"{path}: no such parquet file")
         _require_parquet(files)
-        return datasets.concatenate_datasets([datasets.Dataset.from_parquet(file) for file in files])
+        return datasets.concatenate_datasets([_parquet(file) for file in files])
     try:
         if os.path.isdir(place) and {"state.json", "dataset_dict.json"} & set(os.listdir(place)):
             loaded = datasets.load_from_disk(place)
@@ -191,6 +191,18 @@ def _load(path: str, split: str | None, config: str | None) -> Any:
     if split is not None and str(loaded.split) not in (split, "None"):
         raise UserError(f"{path}: no split '{split}'; it holds '{loaded.split}' alone")
     return loaded
+
+
+def _parquet(file: str) -> Any:
+    """The rows of one file; UserError for one that is damaged behind a head and a foot that look well."""
+    import datasets
+
+    try:
+        return datasets.Dataset.from_parquet(file)
+    except Exception as error:  # the library's own, around Arrow's, or Python's for what its metadata says
+        cause = error.__cause__ or error
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        raise UserError(f"{file}: can't be read as parquet ({reason}); copy it again") from None
 
 
 def _require_parquet(files: Sequence[str]) -> None:

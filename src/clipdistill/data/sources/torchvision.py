@@ -17,6 +17,7 @@ import numpy as np
 from clipdistill.data.sources.arrays import ArraySource
 from clipdistill.data.sources.base import Row, TableSource, class_captions, existing, not_empty
 from clipdistill.errors import UserError, nearest
+from clipdistill.waits import network_limit
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def _open(kind: str, known: Known, path: str, split: str, download: bool) -> Any
     if known.holds == "files":
         options["loader"] = str  # a picture is its path until it is opened
     try:
-        return make(str(Path(path).expanduser()), **options)
+        with network_limit():
+            return make(str(Path(path).expanduser()), **options)
     except Exception as error:  # each class raises what its own parser raises on missing and broken files
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if isinstance(error, ImportError) or "scipy" in reason.lower():

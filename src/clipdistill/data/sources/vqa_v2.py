@@ -164,7 +164,8 @@ def _part(
         records.append(record)
         if known is not None:
             most_given.append(str(known[record[0]].get("multiple_choice_answer") or _most(record[4])))
-    asked_for = {item.get("question_id") for item in asked if isinstance(item, dict)}
+    numbers = [item.get("question_id") for item in asked if isinstance(item, dict)]
+    asked_for = {one for one in numbers if isinstance(one, int)}
     skipped += [(str(one), "an annotation without a question") for one in known or () if one not in asked_for]
     return records
 
@@ -202,8 +203,10 @@ def _record(
         if key not in item:
             return f"no '{key}'"
     number, image, question = item["question_id"], item["image_id"], item["question"]
-    if not isinstance(number, int) or number in seen:
-        return "question_id comes twice" if number in seen else "question_id isn't a whole number"
+    if not isinstance(number, int):
+        return "question_id isn't a whole number"
+    if number in seen:
+        return "question_id comes twice"
     seen.add(number)
     if not isinstance(question, str) or not question.strip():
         return "no question in 'question'"

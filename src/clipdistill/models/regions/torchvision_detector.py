@@ -13,6 +13,7 @@ from PIL import Image
 
 from clipdistill.errors import UserError, nearest
 from clipdistill.models.regions.found import Found
+from clipdistill.waits import network_limit
 
 
 class TorchvisionDetector:
@@ -70,7 +71,8 @@ class TorchvisionDetector:
 def _state(default: Any, weights: str | None, model: str) -> dict[str, Any]:
     try:
         if weights is None:
-            state: dict[str, Any] = default.get_state_dict(progress=False, check_hash=True)
+            with network_limit():
+                state: dict[str, Any] = default.get_state_dict(progress=False, check_hash=True)
         else:
             state = torch.load(Path(weights), map_location="cpu", weights_only=True)
     except Exception as error:

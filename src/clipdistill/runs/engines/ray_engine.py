@@ -18,6 +18,7 @@ from clipdistill.errors import Interrupted, UserError
 from clipdistill.runs.engines.worker import LOGS, Work
 from clipdistill.runs.jobs import Job, Outcome, say_failed
 from clipdistill.studies.resources import Resources
+from clipdistill.waits import limit, too_long
 
 RETRIES = 3
 """How often Ray gives a run to another worker, when one has died with it or was stopped."""
@@ -64,9 +65,10 @@ class RayEngine:
             try:
                 with _sigterm_as_ctrl_c():
                     return _collect(ray, waiting)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, TimeoutError) as stop:
                 _stop(ray, waiting)
-                raise Interrupted(f"stopped; {len(waiting)} of {len(jobs)} runs aren't done") from None
+                why = str(stop) or "stopped"
+                raise Interrupted(f"{why}; {len(waiting)} of {len(jobs)} runs aren't done") from None
 
     @contextmanager
     def _cluster(self, cpus: int) -> Iterator[Any]:
@@ -141,10 +143,13 @@ def _said(resources: Mapping[str, float]) -> str:
 
 
 def _collect(ray: Any, waiting: dict[Any, Job]) -> Outcome:
-    """Wait for all of them; those that have ended leave `waiting`."""
+    """Wait for all of them; those that have ended leave `waiting`. TimeoutError when none ends for too long."""
     outcome, count = Outcome(), len(waiting)
     while waiting:
-        for ended in ray.wait(list(waiting), num_returns=1)[0]:
+        found = ray.wait(list(waiting), num_returns=1, timeout=limit("STUDY"))[0]
+        if not found:
+            raise TimeoutError(f"no run has ended for {too_long('STUDY')}; see {LOGS} of the study's folder")
+        for ended in found:
             job = waiting[ended]
             why = _ended(ray, ended)
             del waiting[ended]

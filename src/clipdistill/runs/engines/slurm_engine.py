@@ -20,6 +20,7 @@ from clipdistill.runs.engines.slurm_queue import Queue
 from clipdistill.runs.engines.worker import LOGS, Work
 from clipdistill.runs.jobs import Job, Outcome, done, say_failed
 from clipdistill.studies.resources import Resources
+from clipdistill.waits import limit, too_long
 
 FOLDER = "slurm"
 """In a study: submitit's files."""
@@ -170,13 +171,19 @@ class _Given:
 
 
 def _wait(given: _Given) -> None:
-    count = len(given.numbers)
+    count, ended_at = len(given.numbers), time.monotonic()
     try:
         while given.numbers:
             time.sleep(POLL_SECONDS)
             for job in given.account():
+                ended_at = time.monotonic()
                 if job.folder not in given.outcome.failed:
                     print(f"study: {count - len(given.numbers)} of {count}: {job.title}", flush=True)
+            if time.monotonic() - ended_at > limit("STUDY"):
+                raise Interrupted(
+                    f"no run has ended for {too_long('STUDY')}; no longer waiting; {len(given.numbers)} runs stay with "
+                    "Slurm"
+                )
     except KeyboardInterrupt:
         raise Interrupted(f"no longer waiting; {len(given.numbers)} runs stay with Slurm") from None
 

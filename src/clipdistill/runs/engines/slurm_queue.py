@@ -15,6 +15,7 @@ from typing import Any
 
 from clipdistill.errors import UserError
 from clipdistill.files import write_json
+from clipdistill.waits import limit, too_long
 
 SUBMITTED = "submitted.json"
 """Folder of a run, from the study's -> the job's id."""
@@ -88,9 +89,14 @@ def _squeue() -> dict[str, str]:
     """All jobs of this user. squeue and not sacct, which many clusters don't have."""
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i %T"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=limit("NETWORK")).stdout
     except FileNotFoundError as error:
         raise UserError("study: --engine slurm: there is no squeue here; give the command on a login node") from error
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"study: --engine slurm: squeue hasn't answered for {too_long('NETWORK')}; the runs stay with Slurm, and "
+            "the same command looks after them again"
+        ) from error
     except subprocess.CalledProcessError as error:
         raise UserError(f"study: --engine slurm: squeue failed: {' '.join(error.stderr.split())}") from error
     words = (line.split() for line in said.splitlines())

@@ -56,10 +56,10 @@ class Evaluate(Stage):
         if not self.recipe.evaluate:
             return True
         try:
-            found: dict[str, Any] = json.loads(Path(self.run_folder.evaluation).read_text(encoding="utf-8"))
+            found = json.loads(Path(self.run_folder.evaluation).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return bool(found.get("asked") == self._asked())
+        return isinstance(found, dict) and bool(found.get("asked") == self._asked())
 
     def run(self) -> None:
         """Measure each model, and the student of each epoch that was kept, on each suite that takes its kind."""
@@ -77,10 +77,10 @@ class Evaluate(Stage):
                 self.evaluations, model, device, workers, regions, teachers_among(models), timed=False
             )
             found.setdefault("epochs", {})[folder.name] = measured["models"][role]
-        write_json(self.run_folder.evaluation, {**found, "asked": self._asked()})
         examples = run_examples(self.evaluations, models, device, workers)
         if examples is not None:
             write_json(self.run_folder.examples, examples)
+        write_json(self.run_folder.evaluation, {**found, "asked": self._asked()})  # last: it says that all is done
 
     def forecast(self) -> Forecast | None:
         """Each suite on a few pictures or questions of its data, with each model; and regions that are still to find.

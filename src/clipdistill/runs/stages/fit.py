@@ -94,8 +94,7 @@ class Fit(Stage):
         resume = self.folder.has_checkpoint
         if ranks.is_main:
             print(self.title) if self.title and not resume else None
-            if not self.folder.recipe.is_file():
-                self.folder.start(recipe)
+            self.folder.start_once(recipe)
             write_draws(parts.data.draws, self.folder.path)
         ranks.barrier()
         seed_everything(recipe.seed, ranks.rank)

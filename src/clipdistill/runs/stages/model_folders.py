@@ -10,6 +10,7 @@ from typing import Any
 
 from clipdistill.engine.checkpoint import list_checkpoints, read_checkpoint, step_of
 from clipdistill.errors import UserError
+from clipdistill.files import make_durable, one_line
 from clipdistill.kinds import kind_of
 from clipdistill.runs.folder import RunFolder
 
@@ -18,8 +19,10 @@ def save_whole(model: Any, folder: Path) -> None:
     """Save a model, in each layout of its kind, under another name, then rename."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    kind_of(model).save(model, temporary)
-    os.replace(temporary, folder)
+    with one_line(folder):
+        kind_of(model).save(model, temporary)
+        make_durable(temporary)
+        os.replace(temporary, folder)
 
 
 def keep_epochs(folder: RunFolder, student: Any, steps_per_epoch: int, last: int, step: int | None = None) -> None:
