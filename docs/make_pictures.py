@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("report", "tasks"),
     ("engine",),
     ("runs", "running"),
-    ("analysis", "mitigate"),
+    ("analysis", "mitigate", "rehearsal"),
     ("cli_analysis", "cli_data", "cli_doctor", "cli_study"),
     ("cli", "__init__"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,8 +50,17 @@ def train(
     out: Annotated[Path | None, typer.Option(help="folder of the run; it is made")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out, or begin it")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="print the plan and stop")] = False,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="all stages in minutes: random weights, a few synthetic samples")
+    ] = False,
+    rehearse_memory: Annotated[
+        float | None, typer.Option(min=0.5, help="GB that a rehearsal may take; default: 75 % of what is free")
+    ] = None,
 ) -> None:
     """Distil a student: plan, teacher store, training, control, export, evaluation, report."""
+    if rehearse:
+        _rehearse(recipe, overrides or (), out, rehearse_memory, resume or plan)
+        return
     from clipdistill.recipe_files import load_recipe
     from clipdistill.runs.training import train as run_training
 
@@ -64,6 +74,18 @@ def train(
     if run is not None and run.evaluation.is_file():
         show_runs([run.path])
         print(f"student: {run.path / 'student'}\nreport: {run.path / 'report.html'}")
+
+
+def _rehearse(name: str, overrides: Sequence[str], out: Path | None, memory: float | None, other: bool) -> None:
+    if other:
+        raise UserError("--rehearse: stands alone; leave --resume and --plan out")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched, so nothing may be looked for outside
+    from clipdistill.recipe_files import load_recipe
+    from clipdistill.rehearsal import rehearse as run_rehearsal
+    from clipdistill.running import terminal
+
+    if run_rehearsal(load_recipe(name, overrides), out, memory=memory, console=terminal()).failed is not None:
+        raise typer.Exit(1)
 
 
 @app.command()
