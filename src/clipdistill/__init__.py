@@ -2,8 +2,8 @@
 
 What the command does is a function here: `load_recipe`, `recipe_names`, `train`, `cache`, `evaluate_model`,
 `score_answers_file`, `build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `analyse`, `model_cka`,
-`rank_teachers`, `rehearse`, `quickstart`, `doctor`; `load_model` opens whatever a command takes as MODEL, `embed_images` and
-`embed_texts` are what is asked of it most.
+`rank_teachers`, `rehearse`, `quickstart`, `doctor`; `load_model` opens whatever a command takes as MODEL,
+`embed_images` and `embed_texts` are what is asked of it most.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rehearsals: a recipe's whole run, end to end in minutes, on random weights of the true architecture and a few samples.
+"""Rehearsals: a recipe's whole run in minutes, on random weights of the true architectures and a few samples.
 
 What is made for it lies in one folder. The run in it is `runs.training.train`'s own: the same chain, stages and loop.
 """

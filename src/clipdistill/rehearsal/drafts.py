@@ -39,13 +39,17 @@ def memory_of(drafts: list[Draft]) -> float:
 
 
 def weights_of(make: Callable[[], Any]) -> int:
-    """How many weights a model has; it is made without memory for them.
+    """How many weights a model has; it is made without memory for them, where its library can do that.
 
     Raises:
         UserError: it can't be made.
     """
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in make().parameters())
+    try:
+        with torch.device("meta"):
+            model = make()
+    except Exception:  # some architectures compute with numbers while they are made
+        model = make()
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def fewer(layers: int, divide: int) -> int:

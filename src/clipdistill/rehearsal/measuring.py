@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from clipdistill.engine.throughput import peak_memory
 from clipdistill.errors import Interrupted, UserError
 from clipdistill.rehearsal.places import size_of
 from clipdistill.runs.chain import Chain
+from clipdistill.rehearsal.facts import Facts, facts_of
 from clipdistill.runs.stages import Fit, Stage
 from clipdistill.runs.stages.base import Forecast
 from clipdistill.runs.training import Watcher
@@ -23,14 +25,22 @@ OPENING, PLAN = "opening", "forecast"
 
 @dataclass
 class Measured:
-    """Seconds, the most bytes of memory, and bytes on the disk. forecast, stage: as the first plan had them."""
+    """Seconds, the most bytes of memory, and bytes on the disk.
+
+    forecast: of the first plan. facts: what the stage works through; None = it is no stage. resumed: whether a training
+    was stopped and went on from there.
+    """
 
     seconds: float = 0.0
     memory: int = 0
     disk: int = 0
     forecast: Forecast | None = None
-    stage: Stage | None = None
+    facts: Facts | None = None
     resumed: bool = False
+
+
+class Stopped(Interrupted):
+    """Raised after a training's first step."""
 
 
 class Measuring(Watcher):
@@ -38,14 +48,14 @@ class Measuring(Watcher):
 
     Attributes:
         found: label -> what was measured, in order; over all tries. now: the label of what is being done.
-        chain: the one that was opened last.
+        fits: labels of the student's trainings and its control, in order. resident: bytes held once models are open.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.folder, self.device = folder, device
         self.found: dict[str, Measured] = {}
         self.now = OPENING
-        self.chain: Chain | None = None
+        self.fits: list[str] = []
         self.resident = 0
         self._stopped: set[str] = set()
         self._mark()
@@ -53,7 +63,7 @@ class Measuring(Watcher):
     def opened(self, chain: Chain) -> None:
         """Models and data are open."""
         self._note(OPENING)
-        self.chain, self.now = chain, PLAN
+        self.fits, self.now = [fit.label for fit in chain.fits], PLAN
         self.resident = resident(self.device)
 
     def planned(self, costs: Sequence[tuple[Stage, Forecast]]) -> None:
@@ -62,7 +72,7 @@ class Measuring(Watcher):
         for stage, cost in costs:
             one = self.found.setdefault(stage.label, Measured())
             if one.forecast is None:
-                one.forecast, one.stage = cost, stage
+                one.forecast, one.facts = cost, facts_of(stage)
 
     @contextmanager
     def around(self, stage: Stage) -> Iterator[None]:
@@ -76,17 +86,18 @@ class Measuring(Watcher):
         finally:
             self._note(self.now)
             one = self.found[self.now]
-            one.stage = one.stage or stage
+            one.facts = one.facts or facts_of(stage)
 
     def again(self) -> None:
-        """The next try begins."""
+        """The next try begins, without the models of the last one."""
+        gc.collect()
         self.now = OPENING
         self._mark()
 
     def _after(self, step: int) -> None:
         if self.now not in self._stopped:
             self._stopped.add(self.now)
-            raise Interrupted(f"stopped after step {step}, to be resumed")
+            raise Stopped(f"stopped after step {step}, to be resumed")
         if step == 1:
             raise UserError("it was stopped after step 1 and didn't go on from there, but from the beginning")
         self.found[self.now].resumed = True

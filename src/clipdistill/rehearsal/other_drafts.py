@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from clipdistill.errors import UserError
 from clipdistill.models.diffusion import NAMED as PETRI_DIFFUSION
 from clipdistill.models.diffusion import is_diffusion
 from clipdistill.models.diffusion.model import DiffusionTeacher
@@ -38,8 +39,9 @@ DIFFUSION: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """A piece of the hub's name -> the published shape; longer pieces first."""
 LANGUAGE: dict[str, dict[str, Any]] = {
-    "Qwen/Qwen2-0.5B": {"hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
-                        "intermediate_size": 4864, "vocab_size": 151936, "tie_word_embeddings": True},
+    "Qwen/Qwen2-0.5B": {"hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14,
+                        "num_key_value_heads": 2, "intermediate_size": 4864, "vocab_size": 151936,
+                        "tie_word_embeddings": True},
     "Qwen/Qwen2-1.5B": {"hidden_size": 1536, "num_hidden_layers": 28, "num_attention_heads": 12,
                         "num_key_value_heads": 2, "intermediate_size": 8960, "vocab_size": 151936,
                         "tie_word_embeddings": True},
@@ -112,7 +114,7 @@ def fusion_draft(name: str, divide: int = 1, trained: bool = False) -> list[Draf
     found = clip_draft(clip, divide, trained) if clip else []
     try:
         config = fusion_config(known)
-    except Exception:  # an adapter has no words of its own
+    except UserError:  # an adapter has no words of its own
         return found
     found += _bert_words(config)
     sizes = config if config.architecture != "clip_vil" else config.model_copy(update={"architecture": "uniter"})

@@ -17,7 +17,7 @@ from clipdistill.engine.distributed import Ranks
 from clipdistill.errors import Interrupted, UserError
 from clipdistill.files import require_writable, write_json, write_text
 from clipdistill.recipe import Recipe
-from clipdistill.rehearsal.measuring import Measured, Measuring, fresh_peak
+from clipdistill.rehearsal.measuring import Measured, Measuring, Stopped, fresh_peak
 from clipdistill.rehearsal.scaling import Scaled, scale, unknown_sizes
 from clipdistill.rehearsal.showing import show
 from clipdistill.rehearsal.smaller import smaller_recipe
@@ -93,16 +93,16 @@ def rehearse(
         _require_empty(Path(out))
     limit = memory * 1e9 if memory is not None else SHARE * _free(ranks.device)
     home = Path.cwd()
-    with nullcontext(str(Path(out).absolute())) if out is not None else tempfile.TemporaryDirectory() as folder:
-        with _within(Path(folder)):
-            found = _rehearse(recipe, home, limit, ranks, console)
-            write_json(RESULT, found.to_dict())
+    place = nullcontext(str(Path(out).absolute())) if out is not None else tempfile.TemporaryDirectory()
+    with place as folder, _within(Path(folder)):
+        found = _rehearse(recipe, home, limit, ranks)
+        write_json(RESULT, found.to_dict())
     if console is not None:
         show(found.to_dict(), console)
     return found
 
 
-def _rehearse(recipe: Recipe, home: Path, limit: float, ranks: Ranks, console: Console | None) -> Rehearsal:
+def _rehearse(recipe: Recipe, home: Path, limit: float, ranks: Ranks) -> Rehearsal:
     began, found = time.perf_counter(), Rehearsal(recipe.name)
     small, found.notes = smaller_recipe(recipe, home)
     write_text(RECIPE, small.to_yaml())
@@ -122,9 +122,11 @@ def _tries(recipe: Recipe, measuring: Measuring) -> tuple[str, str] | None:
     for _ in range(MOST_TRIES):
         try:
             train(recipe, RUN, resume=True, watcher=measuring)
-        except Interrupted:
+        except Stopped:
             measuring.again()
             continue
+        except Interrupted:  # a signal: whoever sent it means the rehearsal
+            raise
         except Exception as error:
             measuring.found.setdefault(measuring.now, Measured())
             return measuring.now, _line(error)
@@ -156,11 +158,15 @@ def _free(device: Any) -> float:
 
 @contextmanager
 def _within(folder: Path) -> Iterator[None]:
-    """Make `folder` the current one for a while."""
-    home = Path.cwd()
+    """Make `folder` the current one for a while, and that in which the library of data sets keeps its copies."""
+    from datasets import config
+
+    home, kept = Path.cwd(), config.HF_DATASETS_CACHE
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
+    config.HF_DATASETS_CACHE = folder / "cache"
     try:
         yield
     finally:
         os.chdir(home)
+        config.HF_DATASETS_CACHE = kept

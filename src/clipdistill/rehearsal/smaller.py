@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from clipdistill.models.fusion.starting import split_name
 from clipdistill.models.loading import HUB
 from clipdistill.recipe import Recipe
 from clipdistill.recipe_files import validate
-from clipdistill.rehearsal.data_files import DataWriter
+from clipdistill.rehearsal.data_files import MEASURED, DataWriter
 from clipdistill.rehearsal.handful import Handful
 from clipdistill.rehearsal.places import borrow, inside, moved
 from clipdistill.runs.derived import trainings
@@ -62,10 +63,12 @@ def smaller_recipe(recipe: Recipe, home: Path) -> tuple[Recipe, list[str]]:
     if values["regions"]:
         values["regions"] = writer.regions(raw["regions"])
     values["evaluate"] = [
-        moved(each) if world is not None and _below(_path(each), world) else writer.suite(each, f"evaluate.{number}")
+        _in_world(each)
+        if world is not None and _below(_path(each), world)
+        else writer.suite(each, f"evaluate.{number}")
         for number, each in enumerate(raw["evaluate"])
     ]
-    notes = [*writer.notes, *_models(values, home)]
+    notes = [*writer.notes, *_models(values, raw, home)]
     return validate(values, f"rehearsal of {recipe.name}"), notes
 
 
@@ -95,18 +98,32 @@ def _train(values: Values, batch: int) -> None:
     values |= {"epochs": 1, "max_steps": STEPS, "batch_size": batch, "checkpoint_every": 1, "log_every": 1}
     values["trackers"] = []
     if "micro_batch" in values:
-        values["micro_batch"] = max(1, batch // 2) if micro else None
+        values["micro_batch"] = (batch // 2 if batch % 2 == 0 else 1) if micro else None
 
 
-def _models(values: Values, home: Path) -> list[str]:
+def _in_world(suite: Values) -> Values:
+    """A suite on the petri world that the run writes, which has fewer samples now."""
+    found: Values = dict(moved(suite))
+    if found.get("count"):
+        found["count"] = min(int(found["count"]), MEASURED)
+    if isinstance(found.get("data"), dict) and found["data"].get("count"):
+        found["data"] = {**found["data"], "count": min(int(found["data"]["count"]), MEASURED)}
+    return found
+
+
+def _specs(values: Values) -> list[Values]:
+    """Every model that a recipe's values describe."""
+    teachers = [each for stage in values["stages"] for each in stage.get("teachers") or ()]
+    embeds = [values["regions"]["model"]] if values["regions"] and values["regions"].get("model") else []
+    return [values["student"], *values["teachers"], *teachers, *embeds]
+
+
+def _models(values: Values, raw: Values, home: Path) -> list[str]:
     """Names of the hub as folders here; links to what the user has."""
     notes = []
-    teachers = [each for stage in values["stages"] for each in stage.get("teachers") or ()]
-    specs = [values["student"], *values["teachers"], *teachers]
-    specs += [values["regions"]["model"]] if values["regions"] and values["regions"].get("model") else []
-    for spec in specs:
-        if spec.get("store"):
-            spec["store"] = inside(str(spec["store"]))
+    for spec, given in zip(_specs(values), _specs(raw), strict=True):
+        if given.get("store"):
+            spec["store"] = inside(str(given["store"]))
         if spec.get("meta"):
             _train(spec["meta"]["train"], values["train"]["batch_size"])
             spec["meta"] |= {"run": None, "epoch": None}
