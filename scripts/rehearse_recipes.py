@@ -1,4 +1,4 @@
-"""Rehearse the full-size recipes that come with the package, for `make rehearse`: a line each, and code 1 if any failed.
+"""Rehearse the full-size recipes that come with the package, for `make rehearse`: a line each; code 1 if any failed.
 
     python scripts/rehearse_recipes.py [PATTERN ...]
 

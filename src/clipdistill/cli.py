@@ -59,8 +59,10 @@ def train(
 ) -> None:
     """Distil a student: plan, teacher store, training, control, export, evaluation, report."""
     if rehearse:
-        _rehearse(recipe, overrides or (), out, rehearse_memory, resume or plan)
-        return
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything that looks for downloads is imported
+        from clipdistill.rehearsal.command import rehearse_command
+
+        raise typer.Exit(rehearse_command(recipe, overrides or (), out, rehearse_memory, resume or plan))
     from clipdistill.recipe_files import load_recipe
     from clipdistill.runs.training import train as run_training
 
@@ -74,18 +76,6 @@ def train(
     if run is not None and run.evaluation.is_file():
         show_runs([run.path])
         print(f"student: {run.path / 'student'}\nreport: {run.path / 'report.html'}")
-
-
-def _rehearse(name: str, overrides: Sequence[str], out: Path | None, memory: float | None, other: bool) -> None:
-    if other:
-        raise UserError("--rehearse: stands alone; leave --resume and --plan out")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched, so nothing may be looked for outside
-    from clipdistill.recipe_files import load_recipe
-    from clipdistill.rehearsal import rehearse as run_rehearsal
-    from clipdistill.running import terminal
-
-    if run_rehearsal(load_recipe(name, overrides), out, memory=memory, console=terminal()).failed is not None:
-        raise typer.Exit(1)
 
 
 @app.command()

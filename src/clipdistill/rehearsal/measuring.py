@@ -13,9 +13,9 @@ import torch
 
 from clipdistill.engine.throughput import peak_memory
 from clipdistill.errors import Interrupted, UserError
+from clipdistill.rehearsal.facts import Facts, facts_of
 from clipdistill.rehearsal.places import size_of
 from clipdistill.runs.chain import Chain
-from clipdistill.rehearsal.facts import Facts, facts_of
 from clipdistill.runs.stages import Fit, Stage
 from clipdistill.runs.stages.base import Forecast
 from clipdistill.runs.training import Watcher

@@ -127,25 +127,33 @@ def _models(values: Values, raw: Values, home: Path) -> list[str]:
         if spec.get("meta"):
             _train(spec["meta"]["train"], values["train"]["batch_size"])
             spec["meta"] |= {"run": None, "epoch": None}
-        if spec.get("model"):
-            spec["model"] = _own(spec["model"], home).removeprefix(HUB)
+        if given.get("model"):
+            spec["model"] = own_name(given["model"], home)
         for key in ("image_weights", "text_tower"):
-            if (
-                spec.get(key)
-                and not borrow(spec[key], home)
-                and key == "image_weights"
-                and not Path(spec[key]).exists()
-            ):
-                notes.append(f"{spec[key]}: random weights, for this file isn't here")
-                spec[key] = None
+            if given.get(key):
+                spec[key] = own_name(str(given[key]), home)
+        if spec.get("image_weights") and not Path(spec["image_weights"]).exists():
+            notes.append(f"{spec['image_weights']}: random weights, for this file isn't here")
+            spec["image_weights"] = None
     return notes
 
 
-def _own(name: str, home: Path) -> str:
-    """A model's name, with what it names among the user's files linked here."""
-    for part in (name, name.partition(":")[2], *name.removeprefix("vlm:").split("+")):
-        borrow(part, home)
-    return name
+def own_name(name: str, home: Path) -> str:
+    """A model's name as the rehearsed recipe has it, with what it names among the user's files linked here.
+
+    Files by a whole path stay where they are, and are read; those that aren't there are made inside.
+    """
+    parts = re.split(r"([:+])", name.removeprefix(HUB))
+    for place, part in enumerate(parts):
+        whole = Path(part).expanduser()
+        if whole.is_absolute() or ".." in whole.parts:
+            there = (home / whole).resolve()
+            parts[place] = str(there) if there.exists() else inside(part)
+        elif part:
+            borrow(part, home)
+    found = "".join(parts)
+    borrow(found, home)
+    return found
 
 
 def _answers(recipe: Recipe) -> int:
