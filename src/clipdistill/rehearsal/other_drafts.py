@@ -132,6 +132,7 @@ def _bert_words(config: FusionConfig) -> list[Draft]:
     if name == SHIPPED_WORDPIECE or there(name) or in_cache(name, "vocab.txt", "tokenizer.json"):
         return []
     count = 28996 if config.vocabulary < 30000 else 30522  # of BERT's cased and uncased; further words are VCR's tags
+    count = min(count, config.vocabulary)
     note = f"{name}: a made-up vocabulary of as many words ({count:,}), for its own isn't on this machine"
     return [Draft(name, 0, lambda: write_bert_words(Path(name), count, config.lower_case), note=note)]
 

@@ -6,6 +6,7 @@ import string
 from pathlib import Path
 from typing import Any
 
+from clipdistill.files import write_json
 from clipdistill.models.named import PETRI_WORDPIECE
 
 BERT = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
@@ -19,6 +20,7 @@ def write_bert_words(folder: Path, count: int, lower: bool) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in _words(count, BERT)), encoding="utf-8")
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": lower, **BERT})
     made: Any = BertTokenizer.from_pretrained(folder, do_lower_case=lower)
     made.save_pretrained(folder)
 
