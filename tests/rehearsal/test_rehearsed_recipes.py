@@ -12,6 +12,7 @@ from clipdistill.models.named import model_config
 from clipdistill.recipe import Recipe
 from clipdistill.recipe_files import load_recipe, recipe_names
 from clipdistill.rehearsal import clip_drafts, smaller
+from clipdistill.rehearsal.data_files import DataWriter
 from clipdistill.rehearsal.drafts import BESIDES, Draft, memory_of
 from clipdistill.rehearsal.handful import Handful
 from clipdistill.rehearsal.places import inside
@@ -113,6 +114,13 @@ def test_sizes_are_known_of_every_shipped_source() -> None:
     assert {json.dumps(each["path"]) for each in sources if not true_size(each)[1]} == set()
     assert true_size({"path": "data/coco/dataset_coco.json", "split": "train+restval"}) == (113_287, True)
     assert true_size({"path": "mine.csv"}) == (UNKNOWN, False) and true_size({"path": "x", "count": 7}) == (7, True)
+    world = load_recipe("petri/clip_kd/baseline")
+    assert world.petri is not None and true_size(None, world.petri) == (world.petri.test, True)
+
+
+def test_data_that_lies_here_is_counted() -> None:
+    DataWriter(Handful(3, side=16), 3).source({"format": "csv", "path": "mine.csv"}, "data.train.0")
+    assert true_size({"format": "csv", "path": "mine.csv"}) == (3, True)
 
 
 def test_kinds_of_live_teachers_count() -> None:

@@ -65,6 +65,8 @@ class Measuring(Watcher):
         self._note(OPENING)
         self.fits, self.now = [fit.label for fit in chain.fits], PLAN
         self.resident = resident(self.device)
+        for stage in chain.stages:
+            self.found.setdefault(stage.label, Measured())
 
     def planned(self, costs: Sequence[tuple[Stage, Forecast]]) -> None:
         """Keep the forecasts of a run of which nothing is done."""
@@ -93,6 +95,10 @@ class Measuring(Watcher):
         gc.collect()
         self.now = OPENING
         self._mark()
+
+    def note(self) -> None:
+        """Count what was done since the last note to what is being done."""
+        self._note(self.now)
 
     def _after(self, step: int) -> None:
         if self.now not in self._stopped:

@@ -94,15 +94,19 @@ def rehearse(
     limit = memory * 1e9 if memory is not None else SHARE * _free(ranks.device)
     home = Path.cwd()
     place = nullcontext(str(Path(out).absolute())) if out is not None else tempfile.TemporaryDirectory()
-    with place as folder, _within(Path(folder)):
-        found = _rehearse(recipe, home, limit, ranks)
-        write_json(RESULT, found.to_dict())
+    with place as folder:
+        with _within(Path(folder)):
+            found, measuring = _rehearse(recipe, home, limit, ranks)
+        if found.failed is None:
+            found.real = scale(recipe, measuring)
+            found.notes += unknown_sizes(recipe)
+        write_json(Path(folder) / RESULT, found.to_dict())
     if console is not None:
         show(found.to_dict(), console)
     return found
 
 
-def _rehearse(recipe: Recipe, home: Path, limit: float, ranks: Ranks) -> Rehearsal:
+def _rehearse(recipe: Recipe, home: Path, limit: float, ranks: Ranks) -> tuple[Rehearsal, Measuring]:
     began, found = time.perf_counter(), Rehearsal(recipe.name)
     small, found.notes = smaller_recipe(recipe, home)
     write_text(RECIPE, small.to_yaml())
@@ -110,11 +114,9 @@ def _rehearse(recipe: Recipe, home: Path, limit: float, ranks: Ranks) -> Rehears
     fresh_peak(ranks.device)
     measuring = Measuring(Path.cwd(), ranks.device)
     found.failed = _tries(small, measuring)
-    found.stages, found.seconds = measuring.found, time.perf_counter() - began
-    if found.failed is None:
-        found.real = scale(recipe, measuring)
-        found.notes += unknown_sizes(recipe)
-    return found
+    found.stages = {label: one for label, one in measuring.found.items() if one.seconds}
+    found.seconds = time.perf_counter() - began
+    return found, measuring
 
 
 def _tries(recipe: Recipe, measuring: Measuring) -> tuple[str, str] | None:
@@ -128,7 +130,7 @@ def _tries(recipe: Recipe, measuring: Measuring) -> tuple[str, str] | None:
         except Interrupted:  # a signal: whoever sent it means the rehearsal
             raise
         except Exception as error:
-            measuring.found.setdefault(measuring.now, Measured())
+            measuring.note()
             return measuring.now, _line(error)
         return None
     return measuring.now, "it is stopped again and again"

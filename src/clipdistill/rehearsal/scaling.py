@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from clipdistill.recipe import Recipe
 from clipdistill.rehearsal.facts import Facts
@@ -35,14 +34,14 @@ def scale(recipe: Recipe, measuring: Measuring) -> dict[str, Scaled]:
 
 def samples(recipe: Recipe) -> tuple[int, bool]:
     """Samples of a recipe's training, an epoch, and whether all of its data sets are of known size."""
-    sizes = [(true_size(each.model_dump(mode="json")), each.repeat) for each in recipe.data.train]
+    sizes = [(true_size(each.model_dump(mode="json"), recipe.petri), each.repeat) for each in recipe.data.train]
     return sum(count * often for (count, _), often in sizes), all(known for (_, known), _ in sizes)
 
 
 def unknown_sizes(recipe: Recipe) -> list[str]:
     """A sentence for each training source whose size isn't known."""
     paths = [each.path for training in trainings(recipe) for each in training.data.train
-             if not true_size(each.model_dump(mode="json"))[1]]  # fmt: skip
+             if not true_size(each.model_dump(mode="json"), training.petri)[1]]  # fmt: skip
     said = f"the real run's time is of {UNKNOWN:,} samples of it"
     return [f"{path}: its size isn't known here; {said}" for path in dict.fromkeys(map(str, paths))]
 
@@ -53,7 +52,8 @@ def _stage(recipe: Recipe, measuring: Measuring, label: str, one: Measured) -> S
         return _fit(_original(recipe, measuring, label), measuring.resident, facts, cost)
     more = 1.0
     if facts.measured:
-        more = sum(_measured(each) for each in recipe.model_dump(mode="json")["evaluate"]) / max(1, facts.samples)
+        suites = recipe.model_dump(mode="json")["evaluate"]
+        more = sum(true_size(each.get("data"), recipe.petri)[0] for each in suites) / max(1, facts.samples)
     elif facts.samples:
         more = samples(trainings(recipe)[-1])[0] / facts.samples
     told = cost is not None and not facts.measured  # of an evaluation the forecast is of its regions alone
@@ -86,8 +86,3 @@ def _original(recipe: Recipe, measuring: Measuring, label: str) -> Recipe:
     if label == "teacher" and metas:
         return teacher_recipe(parts[-1], metas[0])
     return parts[min(measuring.fits.index(label), len(parts) - 1)]
-
-
-def _measured(suite: dict[str, Any]) -> int:
-    """Samples that a suite of the true recipe measures on."""
-    return true_size({"path": suite.get("data")} if not isinstance(suite.get("data"), dict) else suite["data"])[0]

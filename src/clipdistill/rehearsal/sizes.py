@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from clipdistill.data.sources import open_source
+from clipdistill.errors import UserError
+from clipdistill.recipe import PetriSpec
 
 UNKNOWN = 1_000_000
 """Stands for a data set that isn't known here; reports say so."""
@@ -33,23 +38,42 @@ SIZES: tuple[tuple[str, dict[str, int]], ...] = (
 """A piece of the path -> split -> samples. CC3M and CC12M are what could still be fetched when CLIP-KD was made."""
 
 
-def true_size(spec: Any) -> tuple[int, bool]:
-    """How many samples a source has that a recipe names, as far as one can know without opening it.
+COUNTED = ("csv", "tsv", "jsonl", "karpathy", "coco", "imagefolder", "snli_ve", "vqa_v2", "llava")
+"""Formats whose samples are counted where they lie on this machine: soon, and without a file of ours beside them."""
+
+
+def true_size(spec: Any, petri: PetriSpec | None = None) -> tuple[int, bool]:
+    """How many samples a source has that a recipe names.
 
     Args:
-        spec: the values of a source, a path, or None.
+        spec: the values of a source, a path, or None, which means the petri world's test split.
+        petri: the world that the run writes.
 
     Returns:
-        the number, and whether it is known.
+        the number, and whether it is known: by `count`, by the world, by the data where it lies here, or by `SIZES`.
     """
     values = spec if isinstance(spec, dict) else {"path": spec}
     if values.get("count") or values.get("low_shot"):
         return int(values.get("count") or values["low_shot"]), True
-    path = values.get("path")
+    path, split = values.get("path"), str(values.get("split") or "")
     text = str(path[0] if isinstance(path, list) else path).lower()
+    if petri is not None and (path is None or str(petri.path).lower() in text):
+        return petri.test if path is None or "test" in split + text else petri.images, True
+    if (found := _counted(values)) is not None:
+        return found, True
     for piece, splits in SIZES:
         if piece in text:
-            parts = str(values.get("split") or "").split("+")
             usual = splits.get("") or splits.get("train") or max(splits.values())
-            return sum(splits.get(part.partition("_")[0], usual) for part in parts), True
+            return sum(splits.get(part.partition("_")[0], usual) for part in split.split("+")), True
     return UNKNOWN, False
+
+
+def _counted(values: dict[str, Any]) -> int | None:
+    path = values.get("path")
+    if values.get("format") not in COUNTED or not isinstance(path, str) or not Path(path).exists():
+        return None
+    options = {key: value for key, value in values.items() if key not in ("count", "low_shot", "repeat")}
+    try:
+        return len(open_source(options))
+    except UserError:  # it will be said when it is trained on
+        return None
