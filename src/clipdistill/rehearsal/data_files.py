@@ -63,8 +63,12 @@ class DataWriter:
         options = {key: moved(value) for key, value in values.items() if key not in OURS and value is not None}
         key = json.dumps([kind, path, options], sort_keys=True)
         if key not in self._written:
-            more = {"answers": self.answers} if kind == "vqa_v2" else {}
-            self._written[key] = {"path": path} | SOURCES[kind](self.handful, Path(path), options, **more)
+            made = (
+                question_files.vqa_v2(self.handful, Path(path), options, self.answers)
+                if kind == "vqa_v2"
+                else SOURCES[kind](self.handful, Path(path), options)
+            )
+            self._written[key] = {"path": path} | made
         found = {"format": kind, **self._written[key]}
         found |= {key: values[key] for key in ("repeat",) if values.get(key) is not None}
         most = self.samples if count is None else count

@@ -69,7 +69,8 @@ def _diffusion_parts(shape: dict[str, Any], divide: int) -> list[Callable[[], An
     from transformers import CLIPTextConfig, CLIPTextModel
 
     text, side = shape["text"], shape["side"]
-    channels, heads = (320, 640, 1280, 1280), shape["unet"]["attention_head_dim"]
+    heads = shape["unet"]["attention_head_dim"]
+    channels: tuple[int, ...] = (320, 640, 1280, 1280)
     if divide > 1:
         divide = 2 if divide == 2 else 5
         channels = tuple(width // divide for width in channels)
@@ -166,9 +167,7 @@ def vlm_draft(name: str, divide: int = 1, trained: bool = False) -> list[Draft]:
     config = _language_config(words, divide)
     note = f"{words}: a made-up vocabulary of as many tokens ({QWEN_WORDS:,}), for its own isn't on this machine"
     note += f"; {divide} times fewer layers, for want of memory" if divide > 1 else ""
-    from transformers import AutoModelForCausalLM
-
-    count = weights_of(lambda: AutoModelForCausalLM.from_config(config))
+    count = weights_of(lambda: _language_model(config))
     return [*towers, Draft(words, count, lambda: _write_language(Path(words), config), trained, note)]
 
 
@@ -184,8 +183,13 @@ def _language_config(name: str, divide: int) -> Any:
     raise unknown(name, f"`hf download {name} config.json`")
 
 
-def _write_language(folder: Path, config: Any) -> None:
+def _language_model(config: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    make: Any = AutoModelForCausalLM
+    return make.from_config(config)
+
+
+def _write_language(folder: Path, config: Any) -> None:
+    _language_model(config).save_pretrained(folder)
     write_words(folder, min(QWEN_WORDS, int(config.vocab_size) - 1), LANGUAGE_MODEL)

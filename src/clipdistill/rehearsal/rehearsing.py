@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,9 @@ def rehearse(
         _require_empty(Path(out))
     limit = memory * 1e9 if memory is not None else SHARE * _free(ranks.device)
     home = Path.cwd()
-    place = nullcontext(str(Path(out).absolute())) if out is not None else tempfile.TemporaryDirectory()
+    place: AbstractContextManager[str] = (
+        nullcontext(str(Path(out).absolute())) if out is not None else tempfile.TemporaryDirectory()
+    )
     with place as folder:
         with _within(Path(folder)):
             found, measuring = _rehearse(recipe, home, limit, ranks)
