@@ -72,13 +72,19 @@ def test_micro_batches_stay_micro_batches(tmp_path: Path) -> None:
 
 def test_models_of_the_users_are_linked_and_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
-    (home / "runs" / "mine").mkdir(parents=True)
+    for file in ("student/weights.bin", "store/store.json", "checkpoints/step-1.pt"):
+        (home / "runs" / "mine" / file).parent.mkdir(parents=True)
+        (home / "runs" / "mine" / file).write_text("mine")
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "there")
     recipe = load_recipe("petri/clip_kd/baseline")
     teacher = {"student": {"model": "runs/mine"}}
     smaller_recipe(Recipe.model_validate(recipe.model_dump() | teacher), home)
-    assert Path("runs/mine").is_symlink() and Path("runs/mine").resolve() == home / "runs" / "mine"
+    assert [one.name for one in Path("runs/mine").iterdir()] == ["student"]
+    weights = Path("runs/mine/student/weights.bin")
+    assert weights.is_symlink() and weights.resolve() == home / "runs" / "mine" / "student" / "weights.bin"
+    (Path("runs/mine") / "store").mkdir()  # what is made beside them stays here
+    assert (home / "runs" / "mine" / "store" / "store.json").read_text() == "mine"
 
 
 def test_a_named_model_is_written_with_its_shape_and_opens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,10 @@ def inside(path: str) -> str:
 
 
 def borrow(name: str, home: Path) -> bool:
-    """Let a model of the user's that a recipe names by a relative path be found here too, by a link; nothing is copied.
+    """Let a model of the user's that a recipe names by a relative path be found here too; nothing is copied.
+
+    Its files are links in folders of our own, so that whatever is made beside them stays here. Checkpoints, and stores,
+    which a rehearsal makes for itself, aren't taken along.
 
     Args:
         home: the folder that the command was given in.
@@ -29,10 +32,19 @@ def borrow(name: str, home: Path) -> bool:
     """
     if not name or os.path.isabs(name) or ":" in name or ".." in Path(name).parts or not (home / name).exists():
         return False
-    place = Path(name)
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to((home / name).resolve())
+    place, source = Path(name), (home / name).resolve()
+    if place.exists():
+        return True
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_file():
+        place.symlink_to(source)
+        return True
+    for folder, below, files in os.walk(source):
+        below[:] = [one for one in below if one != "checkpoints" and not os.path.exists(f"{folder}/{one}/store.json")]
+        here = place / os.path.relpath(folder, source)
+        here.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            (here / file).symlink_to(os.path.join(folder, file))
     return True
 
 

@@ -143,6 +143,9 @@ def own_name(name: str, home: Path) -> str:
 
     Files by a whole path stay where they are, and are read; those that aren't there are made inside.
     """
+    known = Path(name).expanduser()
+    if known.is_absolute() and known.exists():
+        return str(known)
     parts = re.split(r"([:+])", name.removeprefix(HUB))
     for place, part in enumerate(parts):
         whole = Path(part).expanduser()
