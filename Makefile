@@ -5,6 +5,7 @@
 #   make test         set up, then lint, types and all tests
 #   make check        set up, then lint, types and the tests that your changes touch: under a minute
 #   make lowest       the tests again, in .venv-lowest, with the lowest versions that pyproject.toml allows
+#   make rehearse     every full-size recipe end to end on random weights; RECIPES='clip_kd/*' for some; hours for all
 #   make bench        set up, then the benchmarks in a small setting
 #   make campaign     set up, then kill, spoil and starve runs of every task; CAMPAIGN='--kills 9999' for all of it
 #   make pictures     draw the pictures in docs/ again
@@ -22,7 +23,7 @@ LOWEST := .venv-lowest
 CAMPAIGN :=
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help setup quickstart test check touched lint types lowest bench campaign pictures pages clean
+.PHONY: help setup quickstart test check touched lint types lowest rehearse bench campaign pictures pages clean
 .DEFAULT_GOAL := help
 
 help:
@@ -78,6 +79,9 @@ $(LOWEST)/.ready: constraints-lowest.txt pyproject.toml
 
 lowest: $(LOWEST)/.ready
 	$(ONE_THREAD) $(LOWEST)/bin/python -m pytest -n 2
+
+rehearse: setup
+	@HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(BIN)/python scripts/rehearse_recipes.py $(RECIPES)
 
 bench: setup
 	$(BIN)/python benchmarks/step_with_store.py

@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("report", "tasks"),
     ("engine",),
     ("runs", "running"),
-    ("analysis", "mitigate"),
+    ("analysis", "mitigate", "rehearsal"),
     ("cli_analysis", "cli_data", "cli_doctor", "cli_study"),
     ("cli", "__init__"),
 )

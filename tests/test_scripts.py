@@ -72,3 +72,18 @@ def test_a_run_becomes_a_shipped_teacher_that_says_how_it_was_made(
     assert folder == tmp_path / "shipped" / "petri-diffusion" and (folder / "unet").is_dir()
     assert said["fingerprint"] == script.digest(folder) and said["held_out"]["winoground"]["n"] == 2
     assert said["recipe"]["task"]["method"] == "diffusion" and str(tmp_path) not in json.dumps(said)
+
+
+def test_full_size_recipes_are_rehearsed_and_have_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = opened(ROOT / "scripts" / "rehearse_recipes.py", monkeypatch)
+    names = ["clip_kd/rn50", "petri/clip_kd/baseline", "real/pets", "vlm/siglip"]
+    assert script.chosen(names, []) == ["clip_kd/rn50", "vlm/siglip"]
+    assert script.chosen(names, ["petri/*"]) == ["petri/clip_kd/baseline"]
+    stages = [{"memory_bytes": 2e9}, {"memory_bytes": 3e9}]
+    notes = ["x: 2 times fewer layers than it has, for want of memory", "y: a made-up vocabulary"]
+    found = {"seconds": 61.2, "stages": stages, "notes": notes, "failed": None}
+    told = "ok      a/b: 61 s, 3.0 GB; x: 2 times fewer layers than it has, for want of memory"
+    assert script.line("a/b", found, "") == (True, told)
+    failed = {**found, "failed": {"stage": "evaluation", "reason": "no data"}}
+    assert script.line("a/b", failed, "") == (False, "FAILED  a/b: evaluation: no data")
+    assert script.line("a/b", None, "clipdistill: no") == (False, "FAILED  a/b: clipdistill: no")

@@ -2,8 +2,8 @@
 
 What the command does is a function here: `load_recipe`, `recipe_names`, `train`, `cache`, `evaluate_model`,
 `score_answers_file`, `build_report`, `write_world`, `mitigate_vcr`, `vcr_bias`, `analyse`, `model_cka`,
-`rank_teachers`, `quickstart`, `doctor`; `load_model` opens whatever a command takes as MODEL, `embed_images` and
-`embed_texts` are what is asked of it most.
+`rank_teachers`, `rehearse`, `quickstart`, `doctor`; `load_model` opens whatever a command takes as MODEL,
+`embed_images` and `embed_texts` are what is asked of it most.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clipdistill.models import load_model
     from clipdistill.petri import write_world
     from clipdistill.recipe_files import load_recipe, recipe_names
+    from clipdistill.rehearsal import rehearse
     from clipdistill.report import build_report
     from clipdistill.runs.caching import cache
     from clipdistill.runs.doctor import doctor
@@ -47,6 +48,7 @@ __all__ = [
     "quickstart",
     "rank_teachers",
     "recipe_names",
+    "rehearse",
     "score_answers_file",
     "study",
     "train",
@@ -70,6 +72,7 @@ _HOMES = {
     "quickstart": "runs.quickstart",
     "rank_teachers": "analysis",
     "recipe_names": "recipe_files",
+    "rehearse": "rehearsal",
     "score_answers_file": "evaluate.vlm",
     "study": "runs.study",
     "train": "runs.training",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,8 +50,19 @@ def train(
     out: Annotated[Path | None, typer.Option(help="folder of the run; it is made")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out, or begin it")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="print the plan and stop")] = False,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="all stages in minutes: random weights, a few synthetic samples")
+    ] = False,
+    rehearse_memory: Annotated[
+        float | None, typer.Option(min=0.5, help="GB that a rehearsal may take; default: 75 % of what is free")
+    ] = None,
 ) -> None:
     """Distil a student: plan, teacher store, training, control, export, evaluation, report."""
+    if rehearse:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything that looks for downloads is imported
+        from clipdistill.rehearsal.command import rehearse_command
+
+        raise typer.Exit(rehearse_command(recipe, overrides or (), out, rehearse_memory, resume or plan))
     from clipdistill.recipe_files import load_recipe
     from clipdistill.runs.training import train as run_training
 

@@ -11,13 +11,17 @@ from clipdistill.runs.chain import Chain
 from clipdistill.runs.looking import look_at
 from clipdistill.runs.low_shot import describe
 from clipdistill.runs.repeats import repeats
-from clipdistill.runs.stages import Fit
+from clipdistill.runs.stages import Fit, Stage
+from clipdistill.runs.stages.base import Forecast
 
 
-def show_plan(chain: Chain, console: Console | None = None) -> None:
+def show_plan(chain: Chain, console: Console | None = None) -> list[tuple[Stage, Forecast]]:
     """Sum up the forecasts of a chain's stages, and print them where a console is given.
 
     Seconds and bytes are estimates from one step on this machine.
+
+    Returns:
+        The stages that have a forecast, and what it is.
 
     Raises:
         UserError: the disk that the run will lie on has less room than it needs; too many pictures aren't there.
@@ -29,7 +33,7 @@ def show_plan(chain: Chain, console: Console | None = None) -> None:
     tokenizer = student.parts.model.tokenizer if isinstance(student.parts.model, DualEncoder) else None
     seen = list(look_at(student.parts.data.mixture, tokenizer, recipe.data.max_bad_share))
     if console is None:
-        return
+        return costs
     seen += repeats(student.parts.data.mixture, chain.evaluations)
     table = Table(title=f"plan: {recipe.name}", show_header=False, title_justify="left")
     mixture = student.parts.data.mixture
@@ -62,6 +66,7 @@ def show_plan(chain: Chain, console: Console | None = None) -> None:
     table.add_row("memory", f"about {max(cost.memory_bytes for _, cost in costs) / 1e6:,.0f} MB a process")
     table.add_row("disk", f"about {disk / 1e6:,.0f} MB")
     console.print(table)
+    return costs
 
 
 def terms(fit: Fit) -> str:

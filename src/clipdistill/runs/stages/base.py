@@ -33,6 +33,11 @@ class Stage:
         """Where what it makes lies outside the run: runs with the same place make it once. Empty = in the run."""
         return ""
 
+    @property
+    def label(self) -> str:
+        """What it is called where stages are listed."""
+        return type(self).__name__.lower()
+
     def check(self) -> None:
         """Find out what can go wrong before long work starts; UserError names the field."""
 

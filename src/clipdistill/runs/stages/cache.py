@@ -20,6 +20,11 @@ class Cache(Stage):
         self.path = Path(str(state.spec.store))
 
     @property
+    def label(self) -> str:
+        """What it is called where stages are listed."""
+        return f"store of {self.state.spec.label}"
+
+    @property
     def place(self) -> str:
         """The store's folder."""
         return str(self.path)

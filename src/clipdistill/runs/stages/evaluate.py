@@ -47,6 +47,11 @@ class Evaluate(Stage):
         self.recipe, self.parts, self.run_folder, self.evaluations = recipe, parts, run, evaluations
         self.base, self.fit = base, fit
 
+    @property
+    def label(self) -> str:
+        """What it is called where stages are listed."""
+        return "evaluation"
+
     def check(self) -> None:
         """Pictures whose regions a file lacks are named before the training."""
         self._regions().check(self._shown())

@@ -15,6 +15,11 @@ class Export(Stage):
     def __init__(self, fit: Fit) -> None:
         self.fit = fit
 
+    @property
+    def label(self) -> str:
+        """What it is called where stages are listed."""
+        return f"export of {self.fit.label}"
+
     def done(self) -> bool:
         """Whether the folder is there."""
         return self.fit.result.is_dir()

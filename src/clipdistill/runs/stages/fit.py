@@ -38,6 +38,7 @@ class Fit(Stage):
         student: the trained model, once run.
         parameters, trainable, steps, terms: facts for the plan, after `forecast`.
         dry_task, dry_batch: what the forecast was made on.
+        on_step: called with the step's number after each, once its checkpoint is written; what it raises ends it.
     """
 
     def __init__(
@@ -51,6 +52,12 @@ class Fit(Stage):
         self.dry_task: Task | None = None
         self.dry_batch: dict[str, Any] = {}
         self.flops = 0.0
+        self.on_step: Callable[[int], None] | None = None
+
+    @property
+    def label(self) -> str:
+        """What is trained, and of several which."""
+        return self.title.partition(":")[0] or self.what
 
     def done(self) -> bool:
         """Whether the trained model is there."""
@@ -112,6 +119,13 @@ class Fit(Stage):
         wanted = recipe.train.keep_epochs and ranks.is_main
         if wanted:
             each()  # of an epoch that ended when a run was stopped there is a checkpoint alone
-        trainer.fit(resume, each if wanted else None)
+
+        def after(step: int) -> None:
+            if wanted:
+                each(step=step)
+            if self.on_step is not None:
+                self.on_step(step)
+
+        trainer.fit(resume, after)
         self.student = task.student.eval()
         ranks.barrier()

@@ -32,6 +32,11 @@ class FindRegions(Stage):
         self.spec = region_spec(parts.recipe)
 
     @property
+    def label(self) -> str:
+        """What it is called where stages are listed."""
+        return "regions"
+
+    @property
     def place(self) -> str:
         """The store's folder."""
         return str(self.spec.store)

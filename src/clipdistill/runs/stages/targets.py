@@ -38,6 +38,11 @@ class Targets(Stage):
         self.parts, self.state, self.base, self.fit, self.folder = parts, state, base, fit, folder
         self.meta: MetaSpec = state.spec.meta
 
+    @property
+    def label(self) -> str:
+        """What it is called where stages are listed."""
+        return "the meta-teacher's targets"
+
     def check(self) -> None:
         """A teacher of another run must stand on this recipe's model."""
         if self.meta.run is not None:
