@@ -121,7 +121,7 @@ def test_a_mistake_in_the_recipe_is_one_line_before_anything_is_made(
 FAMILIES = {
     "petri/dclip": ("teacher", "the meta-teacher's targets", "regions", "control"),
     "petri/sds_clip": ("training", "control"),
-    "petri/vl/uniter_vcr_clip_td": ("training", "regions"),
+    "petri/vl/uniter_vcr_clip_td": ("stage 1 of 2", "stage 2 of 2", "regions"),
     "petri/vlm/teacher_small": ("evaluation",),
 }
 

@@ -74,9 +74,8 @@ def train(
     watcher.planned(show_plan(chain, console))
     with run.held(ranks.is_main):
         ranks.barrier()
-        run_stages(
-            chain, shared=True, watcher=watcher
-        )  # what goes wrong here leaves no run behind, to be resumed or deleted
+        # What goes wrong here leaves no run behind, to be resumed or deleted.
+        run_stages(chain, shared=True, watcher=watcher)
         if ranks.is_main:
             run.begin(resume, recipe)
         ranks.barrier()
