@@ -7,13 +7,14 @@ import os
 import re
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from data_files import write_csv
 
 from clipdistill.data.fields import Captions
-from clipdistill.data.loader import Loader, evaluation_batches
+from clipdistill.data.loader import Loader, _batches, evaluation_batches
 from clipdistill.data.mixture import Mixture
 from clipdistill.data.sources import open_source
 from clipdistill.data.transforms import AugmentPlan
@@ -42,3 +43,27 @@ def test_a_worker_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ev
     with pytest.raises(LostWorker, match=f"^{re.escape(SAID)}"):
         next(iter(batches))
     assert not [child for child in multiprocessing.active_children() if child.is_alive()]
+
+
+@pytest.mark.parametrize("broken", [ConnectionResetError(104, "reset by peer"), EOFError(), FileNotFoundError("/s")])
+@pytest.mark.parametrize("alive", [False, True])
+def test_a_worker_that_is_killed_as_it_hands_a_batch_over(broken: Exception, alive: bool) -> None:
+    """torch lets the broken connection out as it is; with all of its processes alive it is another mistake."""
+
+    class Torn:
+        num_workers, timeout = 2, 1
+        _workers = (SimpleNamespace(is_alive=lambda: True), SimpleNamespace(is_alive=lambda: alive))
+
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> Any:
+            raise broken
+
+    loader: Any = Torn()
+    if alive:
+        with pytest.raises(type(broken)):
+            next(_batches(loader))
+    else:
+        lost = next(_batches(loader))
+        assert isinstance(lost, LostWorker) and "one of 2 processes was killed" in str(lost)

@@ -29,6 +29,7 @@ from clipdistill.errors import LostWorker, UserError
 from clipdistill.waits import limit, too_long
 
 Batch = dict[str, Any]
+LOOK = 5.0  # seconds without a batch, after which torch looks whether the processes that make it live
 
 
 class Loader:
@@ -169,7 +170,7 @@ def _torch_loader(dataset: Any, jobs: _Jobs, workers: int, persistent: bool) -> 
         worker_init_fn=_start_worker if workers else None,
         persistent_workers=persistent and workers > 0,
         prefetch_factor=4 if workers else None,
-        timeout=limit("BATCH") if workers else 0,
+        timeout=min(LOOK, limit("BATCH")) if workers else 0,
         # Without one of its own, the start of each epoch takes a number from the global generator: resume would differ.
         generator=torch.Generator(),
     )
@@ -182,25 +183,40 @@ def _batches(loader: DataLoader[Any]) -> Iterator[Any]:
     taken away, and the loss is seen where the next batch is waited for.
     """
     before = signal.getsignal(signal.SIGCHLD)
+    killed = f"`data.workers`: one of {loader.num_workers} processes was killed, as happens where memory is short"
+    lost = f"{killed}; go on with fewer of them"
+    batches: Any = None
     try:
         batches = iter(loader)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
-        yield from batches
+        waited = 0.0
+        while waited < limit("BATCH"):
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader timed out" not in str(error):
+                    raise
+                waited += loader.timeout
+            else:
+                waited = 0.0
+                yield batch
+        _kill_workers()
+        yield LostWorker(
+            f"`data.workers`: no batch came for {too_long('BATCH')}, so a disk or one of {loader.num_workers} "
+            "processes hangs; see to it, and give the same command again, with --resume for a training"
+        )
     except RuntimeError as error:
-        if "DataLoader timed out" in str(error):
-            _kill_workers()
-            yield LostWorker(
-                f"`data.workers`: no batch came for {too_long('BATCH')}, so a disk or one of {loader.num_workers} "
-                "processes hangs; see to it, and give the same command again, with --resume for a training"
-            )
-        elif "DataLoader worker" not in str(error):
+        if "DataLoader worker" not in str(error):
             raise
-        else:
-            yield LostWorker(
-                f"`data.workers`: one of {loader.num_workers} processes was killed, as happens where memory is short; "
-                "go on with fewer of them"
-            )
+        yield LostWorker(lost)
+    except (OSError, EOFError):
+        # Killed as it handed a batch over: the connection breaks before anyone looks whether it lives.
+        if all(worker.is_alive() for worker in getattr(batches, "_workers", ())):
+            raise
+        yield LostWorker(lost)
 
 
 def _kill_workers() -> None:
