@@ -75,9 +75,9 @@ def written(content: Any) -> bytes:
     return json.dumps(content).encode()
 
 
-def as_lines(content: list[Any]) -> bytes:
-    """As JSON lines."""
-    return b"".join(written(one) + b"\n" for one in content)
+def as_lines(content: Any) -> bytes:
+    """As JSON lines; what is no list any more is one."""
+    return b"".join(written(one) + b"\n" for one in (content if isinstance(content, list) else [content]))
 
 
 def spoilt_file(content: bytes, read: Callable[[bytes], Any] | None, write: Callable[[Any], bytes]) -> Any:

@@ -13,7 +13,7 @@ from PIL import Image
 from clipdistill.data import BadImage, ImageRef
 from clipdistill.data import decode as decode_module
 from clipdistill.data.sources import open_source
-from clipdistill.data.sources.base import existing
+from clipdistill.data.sources.base import existing, find_root
 from clipdistill.errors import UserError
 from clipdistill.recipe_files import load_recipe
 
@@ -45,6 +45,25 @@ def test_half_of_a_character_is_left_out_where_it_can_be_said(tmp_path: Path) ->
     source = open_source(str(tmp_path / "t.jsonl"))
     assert [source[i].captions for i in range(len(source))] == [("fine",), ("too",)]
     assert "half of a character" in dict(source.skipped)["'b\\ud800.png'"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("field", ["pairID", "sentence1", "sentence2"])
+def test_half_of_a_character_in_a_pair_of_snli_ve_is_left_out(tmp_path: Path, field: str) -> None:
+    write_pictures(tmp_path, ["images/a.jpg"])
+    fine = {"pairID": "1", "Flikr30kID": "a", "sentence1": "p", "sentence2": "h", "gold_label": "neutral"}
+    lines = [json.dumps(fine), json.dumps(fine | {"pairID": "2"} | {field: "b\ud800"})]
+    (tmp_path / "snli_ve_train.jsonl").write_text("\n".join(lines))
+    source = open_source(f"snli_ve:{tmp_path}@train")
+    assert [source[i].id for i in range(len(source))] == ["1"]
+    ((_, why),) = source.skipped  # type: ignore[attr-defined]
+    assert "half of a character" in why
+
+
+def test_a_name_longer_than_any_files_is_a_picture_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="its pictures are not there"):
+        find_root([tmp_path], ["a" * 5000 + "/b.jpg", "c" * 5000 + ".jpg"], tmp_path / "t.xml")
+    with pytest.raises(UserError, match="no such"):
+        existing("x" * 5000, "file")
 
 
 @pytest.mark.parametrize("name", ["t.csv", "dataset_x.json"])

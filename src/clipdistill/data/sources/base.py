@@ -157,9 +157,9 @@ def unique_ids(ids: Iterable[str]) -> list[str]:
 def existing(path: str | Path, what: str, get: str = "") -> Path:
     """Return `path` with ~ and $VARIABLES expanded. Raises `UserError` when nothing is there; `get` says what to do."""
     found = Path(os.path.expandvars(os.path.expanduser(str(path))))
-    if not found.exists():
+    if not os.path.exists(found):  # also where no file could have that name
         raise UserError(f"{found}: no such {what}{'; ' + get if get else ''}")
-    if not (found.is_file() or found.is_dir()):
+    if not (os.path.isfile(found) or os.path.isdir(found)):
         raise UserError(f"{found}: a pipe or a device, not a {what}")
     return found
 
@@ -201,7 +201,7 @@ def find_root(candidates: Sequence[Path], images: Sequence[str], origin: Path, o
     """
     probes = images[:16]
     for candidate in candidates:
-        if any((candidate / image).is_file() for image in probes):
+        if any(os.path.isfile(candidate / image) for image in probes):
             return candidate
     places = ", ".join(str(candidate / probes[0]) for candidate in candidates[:3])
     alike = next((found for candidate in candidates for found in _but_for_case(candidate / probes[0])), None)
@@ -211,7 +211,7 @@ def find_root(candidates: Sequence[Path], images: Sequence[str], origin: Path, o
 
 def _but_for_case(path: Path) -> list[Path]:
     """Files beside `path` whose names are its own in other letters: a.JPG where a.jpg is named, a.jpeg, too."""
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):  # also where a name is longer than any file's
         return []
     return [one for one in sorted(path.parent.iterdir()) if _plain_name(one) == _plain_name(path) and one != path]
 

@@ -110,7 +110,7 @@ def _root(root: str | None, file: Path, content: list[Any]) -> Path:
         return existing(root, "folder")
     first = next((picture for item in content if isinstance(picture := _picture(item), str) and picture), "")
     places = [file.parent, file.parent / "images", file.parent.parent, file.parent.parent / "images"]
-    return next((place for place in places if first and (place / first).is_file()), file.parent)
+    return next((place for place in places if first and os.path.isfile(place / first)), file.parent)
 
 
 def _picture(item: Any) -> str | list[Any]:

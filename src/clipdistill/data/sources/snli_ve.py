@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from clipdistill.data.sample import ImageRef, Sample
-from clipdistill.data.sources.base import existing, not_empty, unique_ids
+from clipdistill.data.sources.base import existing, is_text, not_empty, unique_ids
 from clipdistill.data.sources.questions import (
     PictureFolder,
     QuestionSource,
@@ -56,6 +56,8 @@ def open_snli_ve(
     for number, _, item in json_lines(file, skipped):
         one = str(item.get("pairID") or f"line {number}")
         row = _row(item, pictures, labels_needed=not unlabelled)
+        if not isinstance(row, str) and not all(map(is_text, (one, *row[:3]))):
+            one, row = repr(one), "half of a character in its id or text"
         if isinstance(row, str):
             skipped.append((one, row))
         else:

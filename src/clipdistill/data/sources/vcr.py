@@ -8,6 +8,7 @@ region), `choices` and `choice_tags` (four answers), `rationales` and `rationale
 from __future__ import annotations
 
 import json
+import os
 from array import array
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def open_vcr(
     rows = []
     for one, offset, image, metadata, objects, kind in found:
         if image not in pictures:
-            pictures[image] = (place / image).is_file()
+            pictures[image] = os.path.isfile(place / image)
         if metadata not in regions:
             regions[metadata] = read_regions(place / metadata, objects)
         known = regions[metadata]
