@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +14,9 @@ import numpy as np
 from clipdistill.data.sample import Regions
 from clipdistill.data.sources.base import existing
 from clipdistill.errors import UserError
+
+MOST_PIXELS = 2**24
+"""Above any picture's, and what float32 still counts in ones."""
 
 
 def read_json(path: Path) -> Any:
@@ -63,7 +66,7 @@ class Boxes:
             if "bbox" in annotation and not annotation.get("iscrowd"):
                 where = f"annotation {number}"
                 box, score = annotation["bbox"], annotation.get("score", 1.0)
-                if not (isinstance(box, list) and len(box) == 4 and all(map(_is_finite, box)) and min(box[2:]) >= 0):
+                if not (isinstance(box, list) and len(box) == 4 and all(map(_is_pixels, box)) and min(box[2:]) >= 0):
                     raise UserError(f"{file}: {where}: bbox {shown(box)} isn't [x, y, width, height] in numbers")
                 if not _is_finite(score):
                     raise UserError(f"{file}: {where}: score {shown(score)} isn't a number")
@@ -107,4 +110,8 @@ def _field(item: Mapping[str, Any], key: str, file: Path, where: str) -> Any:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _is_pixels(value: Any) -> bool:
+    return _is_finite(value) and abs(value) <= MOST_PIXELS
