@@ -42,7 +42,8 @@ def test_a_caption_file_of_coco_loses_what_is_broken_and_says_so(odd: Any, tmp_p
 
 
 @pytest.mark.parametrize("box", [
-    None, "x", [1], ["a"] * 4, {}, [1, 2, 3, float("nan")], [0, 0, -5, 5], [None] * 4, [0, 0, 1e39, 1], [10**400, 0, 1, 1],
+    None, "x", [1], ["a"] * 4, {}, [1, 2, 3, float("nan")], [0, 0, -5, 5], [None] * 4, [0, 0, 1e39, 1],
+    [10**400, 0, 1, 1],
 ])  # fmt: skip
 def test_a_box_that_is_none(box: Any, tmp_path: Path) -> None:
     good = {"images": IMAGES, "annotations": CAPTIONS}
