@@ -96,6 +96,20 @@ def test_only_the_last_good_checkpoints_are_kept(tmp_path: Path) -> None:
     assert not list(made.checkpoints.glob(".*"))
 
 
+def test_what_a_kill_left_behind_the_newest_goes_when_the_run_goes_on(tmp_path: Path) -> None:
+    """Killed between the newest checkpoint's name and the end of the one before, which nothing would delete later."""
+    made = trainer(tmp_path / "run", checkpoint_every=6, keep_checkpoints=2)
+    made.fit()
+    older, newest = list_checkpoints(made.checkpoints)
+    content = newest.read_bytes()
+    newest.write_bytes(b"torn")
+    trainer(tmp_path / "run", checkpoint_every=6, keep_checkpoints=1)._restore()
+    assert list_checkpoints(made.checkpoints) == [older, newest]  # for nothing but a good one is another deleted
+    newest.write_bytes(content)
+    trainer(tmp_path / "run", checkpoint_every=6, keep_checkpoints=1).fit(resume=True)
+    assert list_checkpoints(made.checkpoints) == [newest]
+
+
 def test_resuming_another_recipe_names_the_keys(tmp_path: Path) -> None:
     trainer(tmp_path / "run").fit()
     with pytest.raises(UserError, match=r"checkpoint of another recipe; these keys differ: train\.lr\."):

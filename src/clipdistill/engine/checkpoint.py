@@ -39,12 +39,27 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int
     require_space(path, need, "a checkpoint")
     with atomic_path(path) as temporary:
         torch.save({"format": FORMAT, "step": step, **state}, temporary)
-    old = list_checkpoints(folder)[:-keep]
-    if old:
-        require_whole(path)  # what is deleted can't be taken again, so what takes its place is looked at
-    for one in old:
-        one.unlink(missing_ok=True)
+    drop_old(folder, keep)
     return path
+
+
+def drop_old(folder: Path, keep: int) -> None:
+    """Delete all but the `keep` newest checkpoints.
+
+    Raises:
+        UserError: the newest can't be read; the older ones stay as they are.
+    """
+    found = list_checkpoints(folder)
+    if len(found) > keep:
+        require_whole(found[-1])  # what is deleted can't be taken again, so what takes its place is looked at
+    for one in found[:-keep]:
+        one.unlink(missing_ok=True)
+
+
+def drop_replaced(folder: Path, step: int, keep: int) -> None:
+    """Delete what the checkpoint of `step` took the place of, if that is the newest: a kill may have come between."""
+    if step_of(list_checkpoints(folder)[-1]) == step:
+        drop_old(folder, keep)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

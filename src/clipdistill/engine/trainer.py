@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from clipdistill.engine.bad_samples import BadSamples
-from clipdistill.engine.checkpoint import load_latest, save_checkpoint
+from clipdistill.engine.checkpoint import drop_replaced, load_latest, save_checkpoint
 from clipdistill.engine.distributed import Ranks
 from clipdistill.engine.gradient_cache import backward
 from clipdistill.engine.micro_batches import REPORT, moved
@@ -25,8 +25,7 @@ from clipdistill.errors import Interrupted, LostWorker, UserError
 from clipdistill.recipe import Recipe
 from clipdistill.tasks.base import Task
 
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""A scheduler, Ctrl-C, a terminal that was closed."""
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # a scheduler, Ctrl-C, a terminal that was closed
 
 
 class Batches(Protocol):
@@ -203,6 +202,8 @@ class Trainer:
         self.step, self._sums = state["step"], state["sums"]
         self.bad.restore(state["bad"][self.ranks.rank])
         restore_all_states(state["random"][self.ranks.rank])
+        if self.ranks.is_main:
+            drop_replaced(self.checkpoints, self.step, self.settings.keep_checkpoints)
 
     def _batches(self) -> Iterator[tuple[int, dict[str, Any]]]:
         while self.step < self.total_steps:
