@@ -57,6 +57,20 @@ def pretrained_file(name: str, pretrained: Mapping[str, Any]) -> Path:
         raise UserError(_missing(name, hub, str(pretrained.get("url") or ""))) from error
 
 
+def in_hub_cache(repository: str, *files: str) -> str | None:
+    """Where the first of a hub repository's files lies that is on this machine; None where none is."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in files:
+        try:
+            found = try_to_load_from_cache(repository, file)
+        except ValueError:  # no name that a repository could have
+            return None
+        if isinstance(found, str):
+            return found
+    return None
+
+
 def _missing(name: str, repository: str, url: str = "") -> str:
     from huggingface_hub import constants
 

@@ -12,10 +12,11 @@ from clipdistill.export.tokenizer_files import save_tokenizer
 from clipdistill.files import write_json
 from clipdistill.models import list_models
 from clipdistill.models.building import build_clip
+from clipdistill.models.hub import in_hub_cache
 from clipdistill.models.loading import HUB, SHIPPED, assemble
 from clipdistill.models.named import SHIPPED_TOKENIZER, WEIGHTS_FOLDER, model_config
 from clipdistill.recipe_files import load_recipe, recipe_of_run
-from clipdistill.rehearsal.drafts import Draft, fewer, in_cache, there, unknown, weights_of
+from clipdistill.rehearsal.drafts import Draft, fewer, there, unknown, weights_of
 from clipdistill.rehearsal.words import write_words
 
 
@@ -33,9 +34,8 @@ def clip_draft(name: str, divide: int = 1, trained: bool = False) -> list[Draft]
     config = _config(name)
     cfg = config["model_cfg"]
     words = _tokenizer(cfg["text_cfg"])
-    note = "" if not words else words[0].note
     if name.replace("/", "-") in list_models():  # by its plain name a model is drawn from the recipe's seed
-        return [*words, Draft(name, weights_of(lambda: build_clip(_without_words(cfg), name)), None, trained, note)]
+        return [*words, Draft(name, weights_of(lambda: build_clip(_without_words(cfg), name)), None, trained)]
     smaller = 1
     if divide > 1 and "layers" in cfg["vision_cfg"] and isinstance(cfg["vision_cfg"]["layers"], int):
         for part in ("vision_cfg", "text_cfg"):
@@ -73,10 +73,8 @@ _PREPROCESS = ("mean", "std", "interpolation", "resize_mode", "fill_color", "siz
 
 
 def _of_hub(repository: str) -> dict[str, Any]:
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(repository, "open_clip_config.json")
-    if not isinstance(found, str):
+    found = in_hub_cache(repository, "open_clip_config.json")
+    if found is None:
         raise unknown(f"{HUB}{repository}", f"`hf download {repository} open_clip_config.json`")
     config: dict[str, Any] = json.loads(Path(found).read_text(encoding="utf-8"))
     return config
@@ -85,7 +83,7 @@ def _of_hub(repository: str) -> dict[str, Any]:
 def _tokenizer(text: dict[str, Any]) -> list[Draft]:
     """A vocabulary of the published size, under its hub name, where the real one isn't here."""
     name = text.get("hf_tokenizer_name")
-    if not name or name == SHIPPED_TOKENIZER or in_cache(name, "tokenizer.json", "tokenizer_config.json"):
+    if not name or name == SHIPPED_TOKENIZER or in_hub_cache(name, "tokenizer.json", "tokenizer_config.json"):
         return []
     count = int(text["vocab_size"])
     if there(name):

@@ -57,16 +57,6 @@ def fewer(layers: int, divide: int) -> int:
     return max(1, layers // divide)
 
 
-def in_cache(repository: str, *files: str) -> bool:
-    """Whether one of the files of a hub repository is on this machine."""
-    from huggingface_hub import try_to_load_from_cache
-
-    try:
-        return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
-    except ValueError:  # no name that a repository could have
-        return False
-
-
 def unknown(name: str, what: str) -> UserError:
     """The error for a model whose shape nothing on this machine says."""
     return UserError(

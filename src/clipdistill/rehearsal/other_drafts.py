@@ -20,10 +20,11 @@ from clipdistill.models.fusion.names import STAGE_HEADS
 from clipdistill.models.fusion.released import to_released
 from clipdistill.models.fusion.saving import CHECKPOINTS
 from clipdistill.models.fusion.starting import on_clip, split_name
+from clipdistill.models.hub import in_hub_cache
 from clipdistill.models.named import WEIGHTS_FOLDER
 from clipdistill.models.vlm_names import BLIND, NEW_LANGUAGE_MODELS, PREFIX, VLMName
 from clipdistill.rehearsal.clip_drafts import clip_draft
-from clipdistill.rehearsal.drafts import Draft, fewer, in_cache, there, unknown, weights_of
+from clipdistill.rehearsal.drafts import Draft, fewer, there, unknown, weights_of
 from clipdistill.rehearsal.words import LANGUAGE_MODEL, write_bert_words, write_words
 
 _HEADS = {"words": 0, "region_features": 0, "region_classes": 1601, "matching": 2}
@@ -132,7 +133,7 @@ def fusion_draft(name: str, divide: int = 1, trained: bool = False) -> list[Draf
 
 def _bert_words(config: FusionConfig) -> list[Draft]:
     name = config.tokenizer
-    if name == SHIPPED_WORDPIECE or there(name) or in_cache(name, "vocab.txt", "tokenizer.json"):
+    if name == SHIPPED_WORDPIECE or there(name) or in_hub_cache(name, "vocab.txt", "tokenizer.json"):
         return []
     count = 28996 if config.vocabulary < 30000 else 30522  # of BERT's cased and uncased; further words are VCR's tags
     count = min(count, config.vocabulary)
@@ -180,7 +181,7 @@ def _language_config(name: str, divide: int) -> Any:
     if name in LANGUAGE:
         shape = LANGUAGE[name]
         return make(**{**shape, "num_hidden_layers": fewer(shape["num_hidden_layers"], divide)})
-    if in_cache(name, "config.json"):
+    if in_hub_cache(name, "config.json"):
         return AutoConfig.from_pretrained(name)
     raise unknown(name, f"`hf download {name} config.json`")
 

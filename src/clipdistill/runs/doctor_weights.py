@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from clipdistill.models.hub import in_hub_cache
 from clipdistill.recipe import ModelSpec, Recipe
 from clipdistill.runs.where_to_get import where_to_get
 
@@ -99,7 +100,7 @@ def _look_for(name: str, known: set[str], ours: set[str], makers: dict[str, str]
         return None, where_to_get(name)
     repository = name.removeprefix("hf-hub:")
     files = ("open_clip_config.json", "config.json", "model_index.json")  # open_clip's, transformers', diffusers'
-    return _in_hub_cache(repository, files), f"hf download {repository}"
+    return in_hub_cache(repository, *files), f"hf download {repository}"
 
 
 def _pretrained(model: str, tag: str) -> tuple[str | None, str]:
@@ -110,17 +111,7 @@ def _pretrained(model: str, tag: str) -> tuple[str | None, str]:
     repository, _, file = str(entry.get("hf_hub") or "").rpartition("/")
     if repository:
         files = (file,) if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
-        return _in_hub_cache(repository, files), f"hf download {repository}"
+        return in_hub_cache(repository, *files), f"hf download {repository}"
     url = str(entry.get("url") or "")
     local = Path("~/.cache/clip").expanduser() / os.path.basename(url)
     return (str(local) if url and local.is_file() else None), f"download {url} into ~/.cache/clip"
-
-
-def _in_hub_cache(repository: str, files: tuple[str, ...]) -> str | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    for file in files:
-        found = try_to_load_from_cache(repository, file)
-        if isinstance(found, str):
-            return found
-    return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from clipdistill.errors import UserError
 from clipdistill.evaluate.apart import Labelled, measure, split_rows
@@ -44,6 +44,9 @@ class DownstreamOptions(Naming):
     """as for zero_shot; none = what CLIP's paper has for a data set of that name"""
 
 
+NamingT = TypeVar("NamingT", bound=Naming)
+
+
 @dataclass(frozen=True)
 class ToClassify:
     """A source with class names, and the prompts for them.
@@ -58,7 +61,23 @@ class ToClassify:
     templates: tuple[str, ...]
 
 
-class ZeroShot(Suite[ZeroShotOptions, list[ToClassify]]):
+class Classification(Suite[NamingT, list[ToClassify]]):
+    """What both suites say of the sources that they opened."""
+
+    def sources(self, opened: list[ToClassify]) -> dict[str, Any]:
+        """Of each data set."""
+        return {part.name: part.source for part in opened}
+
+    def class_names(self, opened: list[ToClassify]) -> dict[str, Sequence[str]]:
+        """Of each data set."""
+        return {part.name: part.classes for part in opened}
+
+    def trial(self, opened: list[ToClassify], options: NamingT, kind: str, most: int) -> Trial:
+        """Some pictures of some classes of each data set, with some prompts."""
+        return classes_trial(opened, options.model_copy(update={"seen_classes": None}), most)
+
+
+class ZeroShot(Classification[ZeroShotOptions]):
     """Classification among a source's classes; several sources are measured among all of their classes too."""
 
     NAME = "zero_shot"
@@ -71,24 +90,12 @@ class ZeroShot(Suite[ZeroShotOptions, list[ToClassify]]):
             raise UserError("seen_classes: works on one source; give one, or name sources 'seen' and 'unseen' instead")
         return [open_labelled(name, source, options.templates, options) for name, source in sources.items()]
 
-    def sources(self, opened: list[ToClassify]) -> dict[str, Any]:
-        """Of each data set."""
-        return {part.name: part.source for part in opened}
-
-    def class_names(self, opened: list[ToClassify]) -> dict[str, Sequence[str]]:
-        """Of each data set."""
-        return {part.name: part.classes for part in opened}
-
-    def trial(self, opened: list[ToClassify], options: ZeroShotOptions, kind: str, most: int) -> Trial:
-        """Some pictures of some classes of each data set, with some prompts."""
-        return classes_trial(opened, options.model_copy(update={"seen_classes": None}), most)
-
     def run(self, job: Job, opened: list[ToClassify], options: ZeroShotOptions) -> list[Result]:
         """One result a source and label space."""
         return zero_shot_results(job, opened, options.seen_classes)
 
 
-class Downstream(Suite[DownstreamOptions, list[ToClassify]]):
+class Downstream(Classification[DownstreamOptions]):
     """Zero-shot on several data sets, each among its own classes and with the prompts of CLIP's paper for it."""
 
     NAME = "downstream"
@@ -103,18 +110,6 @@ class Downstream(Suite[DownstreamOptions, list[ToClassify]]):
                 prompts = downstream_templates(f"{getattr(source, 'name', '')} {name}")
             found.append(open_labelled(name, source, prompts, options))
         return found
-
-    def sources(self, opened: list[ToClassify]) -> dict[str, Any]:
-        """Of each data set."""
-        return {part.name: part.source for part in opened}
-
-    def class_names(self, opened: list[ToClassify]) -> dict[str, Sequence[str]]:
-        """Of each data set."""
-        return {part.name: part.classes for part in opened}
-
-    def trial(self, opened: list[ToClassify], options: DownstreamOptions, kind: str, most: int) -> Trial:
-        """Some pictures of some classes of each data set, with some prompts."""
-        return classes_trial(opened, options.model_copy(update={"seen_classes": None}), most)
 
     def run(self, job: Job, opened: list[ToClassify], options: DownstreamOptions) -> list[Result]:
         """Results of each data set by itself, with the prompts that it had."""
