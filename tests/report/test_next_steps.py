@@ -96,3 +96,16 @@ def test_other_kinds_are_opened_by_their_own_line(make_run: Any) -> None:
     (run / "student").mkdir()
     (run / "student" / "config.json").touch()
     assert any("open_trained" in step.code for step in next_steps(group_of(run)))
+
+
+def test_a_joined_student_is_not_said_to_open_in_open_clip(make_run: Any) -> None:
+    """It does from inside its own folder alone, where its text tower's configuration is found by its path."""
+    run = make_run()
+    student = run / "student"
+    student.mkdir(exist_ok=True)
+    (student / "open_clip_config.json").write_text("{}")
+    assert any("create_model_and_transforms" in step.code for step in next_steps(group_of(run)))
+    (student / "text_tower").mkdir()
+    steps = next_steps(group_of(run))
+    assert any("load_model" in step.code for step in steps)
+    assert not any("create_model_and_transforms" in step.code for step in steps)

@@ -119,13 +119,13 @@ def _opening(run: RunRecord, runs: int) -> list[Step]:
                 'texts = embed_texts(model, ["a caption"])',
                 "python",
             ),
-            Step(
-                "Without this package:",
-                f'import open_clip\n\nname = "local-dir:{folder}"\n'
-                "model, _, preprocess = open_clip.create_model_and_transforms(name)",
-                "python",
-            ),
         ]
+        if "text_tower" not in names:  # open_clip finds that folder from inside the student's alone
+            alone = (
+                f'import open_clip\n\nname = "local-dir:{folder}"\n'
+                "model, _, preprocess = open_clip.create_model_and_transforms(name)"
+            )
+            steps.append(Step("Without this package:", alone, "python"))
     else:
         opened = f'from clipdistill.kinds import open_trained\n\nmodel = open_trained("{path}")'
         steps = [Step(f"{lies} In Python:", opened, "python")]
