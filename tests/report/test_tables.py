@@ -28,7 +28,7 @@ def test_gain_and_retention_of_one_run(make_run):
     assert row.gain.mean == pytest.approx(0.1) and row.kept["teacher"].mean == pytest.approx(0.25)
     assert metric_table(group).header[:3] == ["data set", "items", "metric"]  # of questions they aren't pictures
     assert metric_table(group).rows[0] == [
-        "petri/test", "1,000", "text → image R@1", NO_MODEL, "80.0", "10.0", "20.0", "17.6–22.6", "+10.0", "25 %"
+        "petri/test", "1,000", "text → image R@1", "80.0", "10.0", "20.0", "17.6–22.6", NO_MODEL, "+10.0", "25 %"
     ]  # fmt: skip
     assert metric_table(group, wide=False).rows[0][3:6] == ["80.0", "10.0", "20.0"]  # a terminal has no room
 
@@ -37,11 +37,11 @@ def test_guessing_and_the_interval_stand_beside_the_numbers(make_run):
     (group,) = groups_of(make_run())
     table = metric_table(group)
     assert table.header == [
-        "data set", "items", "metric", "chance", "teacher", "control", "student", "student, 95 %",
+        "data set", "items", "metric", "teacher", "control", "student", "student, 95 %", "chance",
         "gain over control", "kept of teacher",
     ]  # fmt: skip
     top1 = next(cells for cells in table.rows if cells[2] == "top-1")
-    assert top1[3] == "50.0" and top1[6:8] == ["60.0", "28.7–84.8"]  # 2 classes, 8 pictures
+    assert top1[5:8] == ["60.0", "28.7–84.8", "50.0"]  # 2 classes, 8 pictures
     assert "It says nothing of other seeds." in metric_notes(group)[1]
 
 
@@ -101,7 +101,7 @@ def test_runs_that_differ_by_seed_are_summed_up(make_run):
     assert row.values["student"].sd == pytest.approx(0.0529150262)  # sample standard deviation, n - 1
     assert row.gain.values == pytest.approx((0.1, 0.11, 0.18))  # paired by seed
     cells = metric_table(group).rows[0]
-    assert cells[4] == "80.0" and cells[6] == "24.0 ± 5.3" and cells[8] == "+13.0 ± 4.4"
+    assert cells[3] == "80.0" and cells[5] == "24.0 ± 5.3" and cells[8] == "+13.0 ± 4.4"
 
 
 def test_runs_of_other_recipes_are_not_mixed_and_are_told_apart(make_run):
@@ -173,8 +173,8 @@ def test_a_base_model_gets_its_own_share_and_is_the_reference_without_a_control(
     (run / "evaluation.json").write_text(json.dumps(content))
     (group,) = groups_of(run)
     table = metric_table(group)
-    assert table.header[3:] == ["chance", "base", "student", "student, 95 %", "gain over base", "kept of base"]
-    assert table.rows[0][4:] == ["80.0", "20.0", "17.6–22.6", "−60.0", "25 %"]
+    assert table.header[3:] == ["base", "student", "student, 95 %", "chance", "gain over base", "kept of base"]
+    assert table.rows[0][3:] == ["80.0", "20.0", "17.6–22.6", NO_MODEL, "−60.0", "25 %"]
     assert headline(group)[0].endswith("but loses 60.0 points against the base (80.0 %).")
 
 

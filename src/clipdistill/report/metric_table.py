@@ -1,4 +1,4 @@
-"""Every metric of a group of runs as a table: chance, each model, the student's interval, gain, what was kept."""
+"""Every metric of a group of runs as a table: each model, the student's interval, chance, gain, what was kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from clipdistill.report.words import FEW, change, doubtful_share, shown, uncerta
 
 
 def metric_table(group: Group, wide: bool = True) -> Table:
-    """Every metric of a group: data set, items, metric, chance, one column a role, 95 %, gain, retention.
+    """Every metric of a group: data set, items, metric, one column a role, 95 %, chance, gain, retention.
 
     wide: with what guessing gives and the interval of the student's number, where any row has them.
     """
@@ -21,18 +21,18 @@ def metric_table(group: Group, wide: bool = True) -> Table:
         "data set",
         "items",
         "metric",
-        *guess,
         *group.roles,
         *range_,
+        *guess,
         *gain,
         *(f"kept of {role}" for role in kept),
     ]
     rows = []
     for row in group.rows:
         cells = [row.data, row.items, row.label]
-        cells += [NO_MODEL if row.chance is None else f"{100 * row.chance:.1f}"] if guess else []
         cells += [shown(row.values.get(role), row.metric) or NO_MODEL for role in group.roles]
         cells += [_range(row)] if range_ else []
+        cells += [NO_MODEL if row.chance is None else f"{100 * row.chance:.1f}"] if guess else []
         cells += [gain_text(row)] if group.reference else []
         cells += [kept_text(row, role) for role in kept if role]
         rows.append(cells)
