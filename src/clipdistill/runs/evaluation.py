@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from clipdistill.recipe import EvaluateSpec, Recipe
 from clipdistill.report.tables import is_plain
 from clipdistill.runs.data import source_spec
 from clipdistill.runs.evaluation_regions import regions_of
+from clipdistill.runs.measured import Measured
 
 
 def evaluate_model(
@@ -112,6 +114,7 @@ def model_report(
 def evaluate_models(
     evaluations: Sequence[Evaluation], models: Mapping[str, tuple[str, Any]], device: torch.device, workers: int = 0,
     regions: RegionsOf | None = None, teachers: Mapping[str, Any] | None = None, timed: bool = True,
+    kept: Mapping[str, Measured] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Put several models through suites whose data is open; a suite that doesn't take a model's kind says so.
 
@@ -121,6 +124,7 @@ def evaluate_models(
         workers: processes that decode pictures. regions: what opens those of a source's pictures.
         teachers: by role, whom the models learned from; None = those of `models` whose role says so.
         timed: time the models side by side too.
+        kept: by role, where the results of models that don't change are kept.
 
     Returns:
         The content of evaluation.json.
@@ -135,7 +139,8 @@ def evaluate_models(
             if why := evaluation.left_out(model, teachers):
                 print(f"{role}: left out of {evaluation.suite.NAME}: {why}")
                 continue
-            results += run_suite(model, evaluation, device, 128, workers, role, regions, teachers)
+            measure = partial(run_suite, model, evaluation, device, 128, workers, role, regions, teachers)
+            results += kept[role].results(evaluation, measure) if kept and role in kept else measure()
         found[role] = model_report(model, name, results, device, speed=False)
     if timed:
         for role, speed in speeds({role: model for role, (_, model) in models.items()}, device).items():

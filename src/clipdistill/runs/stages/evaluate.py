@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from clipdistill.recipe import Recipe
 from clipdistill.runs.evaluation import evaluate_models, run_examples, say_unread, teachers_among
 from clipdistill.runs.evaluation_regions import EvaluationRegions
 from clipdistill.runs.folder import RunFolder
+from clipdistill.runs.measured import Measured
 from clipdistill.runs.parts import Parts
 from clipdistill.runs.regions import region_spec, region_width, sees_regions
 from clipdistill.runs.stages.base import Forecast, Stage
@@ -74,7 +75,7 @@ class Evaluate(Stage):
             if state.missing is not None:
                 print(f"teacher not evaluated: {state.missing}", file=sys.stderr)
         say_unread(self.evaluations, models)
-        found = evaluate_models(self.evaluations, models, device, workers, regions)
+        found = evaluate_models(self.evaluations, models, device, workers, regions, kept=self._kept(models))
         for folder in self._epochs():
             role = f"epoch {folder.name}"
             model = {role: (f"{self.recipe.student.label}, {role}", open_trained(folder, device))}
@@ -105,15 +106,20 @@ class Evaluate(Stage):
         """Of all models on all suites, their speeds too; and suites that couldn't be run in part."""
         device, workers = self.parts.ranks.device, self.recipe.data.workers
         student = self.fit.dry_task.student if self.fit is not None and self.fit.dry_task else self.parts.model
-        teachers = {role: model for role, (_, model) in self._teachers().items()}
+        named = self._teachers()
+        teachers, kept = {role: model for role, (_, model) in named.items()}, self._kept(named)
         epochs = self.parts.recipe.train.epochs if self.parts.recipe.train.keep_epochs else 0
         alike = 1 + sum(role in self.recipe.compare for role in ("base", "control"))
         seconds = 0.0
         untimed: list[str] = []
         with untouched(student):
-            for model, runs, times in [(student, alike + epochs, alike), *((each, 1, 1) for each in teachers.values())]:
+            measured: list[tuple[Any, int, int, Measured | None]] = [(student, alike + epochs, alike, None)]
+            measured += [(each, 1, 1, kept.get(role)) for role, each in teachers.items()]
+            for model, runs, times, known in measured:
                 a_picture = 0.0
                 for evaluation in self.evaluations:
+                    if known is not None and known.holds(evaluation):
+                        continue
                     try:
                         cost = suite_cost(evaluation, model.to(device), device, workers, self._dry_regions, teachers)
                     except (UserError, ValueError, ArithmeticError, LookupError):  # so small a part may lack something
@@ -177,9 +183,18 @@ class Evaluate(Stage):
         models: dict[str, tuple[str, Any]] = {}
         for state in self._compared():
             if state.model is not None:  # a teacher that the run made needs pairs to be one
-                role = "teacher" if len(self.parts.teachers) == 1 else f"teacher {state.index + 1}"
-                models[role] = (state.spec.label, state.model)
+                models[self._role(state)] = (state.spec.label, state.model)
         return models
+
+    def _kept(self, models: Mapping[str, tuple[str, Any]]) -> dict[str, Measured]:
+        """By role, where the results of teachers with a store are kept."""
+        stores = {self._role(state): state.spec.store for state in self._compared()}
+        device = self.parts.ranks.device
+        return {role: Measured(store, models[role][1], device) for role, store in stores.items()
+                if store is not None and role in models}  # fmt: skip
+
+    def _role(self, state: TeacherState) -> str:
+        return "teacher" if len(self.parts.teachers) == 1 else f"teacher {state.index + 1}"
 
     def _compared(self) -> list[TeacherState]:
         own = find_task(self.parts.recipe.task.method).OWN_TEACHER
