@@ -177,6 +177,8 @@ def test_wrong_tables_in_one_line(tmp_path: Path, wrong: dict[str, Any], said: s
     [
         ({"paper": "clip_td/tabel1"}, "'clip_td' has no table 'tabel1'"),
         ({"rows": {"a": {"label": "A", "recipe": "a", "paper": "vlbert"}}}, "`rows.a.paper`: clip_td/table1 has no"),
+        ({"rows": {"a": {"label": "A", "recipe": "a", "paper": "table2/vl"}}}, "clip_td/table2 has no row 'vl'"),
+        ({"rows": {"a": {"label": "A", "recipe": "a", "paper": "table0/vl"}}}, "'clip_td' has no table 'table0'"),
         ({"measures": {"m": {"label": "m", "suite": "vcr", "data": "d", "metric": "q2a", "paper": "vcr_im"}}},
          "`measures.m.paper`: clip_td/table1 has no data set 'vcr_im"),
     ],
@@ -201,6 +203,12 @@ def measured_on(spec: Any) -> set[tuple[str, str]]:
         if spec.data.format == "karpathy":
             name = Path(str(spec.data.path)).stem.removeprefix("dataset_")
     return {(spec.suite, name)}
+
+
+def test_a_row_s_printed_numbers_may_stand_in_another_table_of_the_paper() -> None:
+    printed = empty("clip_kd/students", load_table("clip_kd/students")).printed
+    assert printed["swin_t_rn101", "imagenet", "full"] == pytest.approx(0.3951)
+    assert printed["vit_t16_vit_b16", "imagenet", "full"] == pytest.approx(0.3490)
 
 
 @pytest.mark.parametrize("name", table_names())

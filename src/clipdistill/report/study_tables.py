@@ -52,15 +52,16 @@ def empty(name: str, table: StudyTable) -> Filled:
     found = Filled(name, table)
     if table.paper is None:
         return found
-    printed, columns, found.source = paper_rows(table.paper)
+    found.source = paper_rows(table.paper)[2]
     for key, row in table.rows.items():
         if row.paper is None:
             continue
-        if row.paper not in printed:
-            raise UserError(
-                f"{name}: `rows.{key}.paper`: {table.paper} has no row '{row.paper}'; see `report/paper_numbers`"
-            )
-        _print(found, key, printed[row.paper], columns)
+        other, _, one = row.paper.rpartition("/")
+        where = f"{table.paper.partition('/')[0]}/{other}" if other else table.paper
+        printed, columns, _ = paper_rows(where)
+        if one not in printed:
+            raise UserError(f"{name}: `rows.{key}.paper`: {where} has no row '{one}'; see `report/paper_numbers`")
+        _print(found, key, printed[one], columns)
     return found
 
 

@@ -54,7 +54,7 @@ class RowSpec(Strict):
     recipe: str
     set: list[str] = Field([], description="key=value for the recipe")
     model: str | None = None
-    paper: str | None = Field(None, description="key of the printed row; none = there is none")
+    paper: str | None = Field(None, description="key of the printed row, or TABLE/ROW; none = not printed")
     against: str | None = Field(None, description="row whose numbers are taken off this one's, seed by seed")
     regimes: list[str] | None = Field(
         None, description="those that the row has; none = all, or with `model` those that don't train"
