@@ -26,7 +26,7 @@ def make(root: Path) -> None:
     for name in (
         "pets/photos/0.jpg", "pets/photos/1.jpg", "shop/pictures/a.png", "notes/a.jpg", "notes/b.jpg",
         "flickr30k/images/1.jpg", "flickr30k/images/2.jpg", "coco/train2017/9.jpg", "caltech101/panda/image_0001.jpg",
-        "caltech101/pizza/image_0001.jpg",
+        "caltech101/pizza/image_0001.jpg", "described/a.jpg", "photos/trip/b.jpg",
     ):  # fmt: skip
         picture(root / name)
     rows = [
@@ -36,6 +36,7 @@ def make(root: Path) -> None:
         "photos/1.jpg,a dog",
     ]
     write(root / "pets/train.csv", "\n".join(rows))
+    write(root / "described.csv", "image,caption\ndescribed/a.jpg,a red wall\n")
     write(root / "shop/items.tsv", "picture\ttitle_en\ttitle_de\tsplit\na.png\ta cup\teine Tasse\ttrain\n")
     lines = [
         {"image": "a.jpg", "captions": ["a red boat", "a boat at anchor"]},

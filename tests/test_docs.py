@@ -15,6 +15,7 @@ import yaml
 import clipdistill
 from clipdistill.cli import app
 from clipdistill.data import open_source
+from clipdistill.data.sources.bare import is_bare
 from clipdistill.evaluate.sources import open_sources
 from clipdistill.evaluate.suites import SUITES
 from clipdistill.recipe import DataSpec, EvaluateSpec
@@ -116,14 +117,15 @@ def test_every_source_in_bring_your_data_opens(tmp_path: Path, monkeypatch: pyte
         values = yaml.safe_load(block)
         for spec in DataSpec.model_validate(values["data"]).train if "data" in values else ():
             source = open_source(source_spec(spec))
-            assert len(source) >= (spec.count or 1) and (source[0].captions or source[0].fields), spec
+            said = source[0].captions or source[0].fields or is_bare(source)
+            assert len(source) >= (spec.count or 1) and said, spec
             formats.add(spec.format)
         for item in values.get("evaluate", ()):
             suite = EvaluateSpec.model_validate(item)
             SUITES[suite.suite].read_options(suite.options())
             data = suite.data if isinstance(suite.data, str) else source_spec(suite.data)  # type: ignore[arg-type]
             assert open_sources(data)
-    assert formats >= {"csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "arrays",
+    assert formats >= {"csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "pictures", "arrays",
                         "torchvision", "vcr", "snli_ve", "vqa_v2", "easy_vqa"}  # fmt: skip
 
 

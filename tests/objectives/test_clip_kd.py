@@ -250,7 +250,7 @@ def test_wrong_shapes_are_named() -> None:
     image, text, taught_image, taught_text = four()
     with pytest.raises(ValueError, match="student and teacher batches differ: 5 and 4 rows"):
         crd(image, text, 1.0, taught_image[:4], taught_text[:4], 1.0)
-    with pytest.raises(ValueError, match="teacher image and teacher text must have the same shape"):
+    with pytest.raises(ValueError, match="teacher image and text must be of one width, got 4 and 3"):
         crd(image, text, 1.0, taught_image, taught_text[:, :3], 1.0)
     with pytest.raises(ValueError, match=r"student and teacher must have the same shape, got \[5, 4\] and \[5, 3\]"):
         fd(image, taught_image[:, :3])

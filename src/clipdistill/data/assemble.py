@@ -69,7 +69,7 @@ class BatchMaker:
                 sample = self.data[row]
                 view = plan.view_of(sample.id, epoch)
                 caption = turn(len(sample.captions), epoch, self.seed, "caption", sample.id) if sample.captions else -1
-                draw = Draw(self.seed, row, epoch, view, caption)
+                draw = Draw(self.seed, row, epoch, view, caption, bare=self._is_bare(row))
                 try:
                     parts.append(self._parts(sample, draw, plan.record(sample.id, view)))
                     break
@@ -81,6 +81,9 @@ class BatchMaker:
         batch["view"] = torch.tensor([draw.view for draw in draws])
         batch["caption"] = torch.tensor([draw.caption for draw in draws])
         return batch
+
+    def _is_bare(self, row: int) -> bool:
+        return isinstance(self.data, Mixture) and self.data.is_bare(row)
 
     def _stand_in(self, wanted: int, epoch: int, attempt: int, taken: set[int], reason: str) -> tuple[int, int]:
         """The next stand-in for position `wanted`: by hash, and none of the global batch's own (a false negative)."""

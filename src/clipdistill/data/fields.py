@@ -30,6 +30,7 @@ class Draw:
     """What was drawn for one sample of a batch: all that a field may use besides the sample itself.
 
     position: of the sample in the data. epoch, view: numbers. caption: which of its captions, -1 = it has none.
+    bare: it is of a source that says that its pictures have none.
     pictures: each view that a field asked for, uint8 [H, W, 3]. size: width and height of the picture in its file, and
     record: what was done to it, None = nothing; where a field asked for a view.
     """
@@ -39,6 +40,7 @@ class Draw:
     epoch: int
     view: int
     caption: int
+    bare: bool = False
     pictures: dict[ImageView, np.ndarray] = field(default_factory=dict)
     size: tuple[int, int] = (0, 0)
     record: AugmentRecord | None = None
@@ -109,13 +111,12 @@ class Tokens(Field):
     __hash__ = None  # type: ignore[assignment]
 
     def check(self, data: Any) -> None:
-        """Each source must have captions."""
+        """Each source must have captions, or say that it has none."""
         for positions, _ in data.layout():
-            sample = data[positions.start]
-            if not sample.captions:
+            if not (sample := data[positions.start]).captions and not data.is_bare(positions.start):
                 raise UserError(
                     f"'{sample.id}' has no caption and training needs some; for a data source of classes set "
-                    "'templates', such as 'a photo of a {}.'"
+                    "'templates', such as 'a photo of a {}.', or `captions: none` to train on its pictures alone"
                 )
 
     def tokenised(self, texts: Sequence[str]) -> torch.Tensor:
@@ -131,10 +132,12 @@ class Tokens(Field):
 
 
 class Caption(Tokens):
-    """Tokens of the drawn caption: int64 [B, L]."""
+    """Tokens of the drawn caption: int64 [B, L]; of the empty text for a picture without captions."""
 
     def row(self, sample: Sample, draw: Draw) -> str:
         """The text."""
+        if draw.bare:
+            return ""
         if draw.caption < 0:
             raise UserError(f"'{sample.id}' has no caption; training on image-text pairs needs one a sample")
         return sample.captions[draw.caption]
@@ -159,6 +162,8 @@ class HardNegatives(Tokens):
 
     def row(self, sample: Sample, draw: Draw) -> list[str]:
         """Up to N texts: a pure function of seed, epoch, sample and caption."""
+        if draw.bare:
+            return []
         if draw.caption < 0:
             raise UserError(f"'{sample.id}' has no caption, and a false one is made of a true one")
         seed = integer(2**31, draw.seed, "negatives", draw.epoch)

@@ -15,6 +15,7 @@ import numpy as np
 from clipdistill.data.draws import integer
 from clipdistill.data.pictures import picture_ids
 from clipdistill.data.sample import Sample
+from clipdistill.data.sources.bare import is_bare
 from clipdistill.data.sources.base import Source
 from clipdistill.errors import UserError
 
@@ -84,9 +85,23 @@ class Mixture:
         return dataclasses.replace(found, id=self.ids[index])
 
     def caption_count(self, sample: int = 200) -> int:
-        """About how many captions there are, from the first `sample` samples."""
-        first = [len(self[row].captions) for row in range(min(sample, len(self)))]
-        return round(sum(first) / len(first) * len(self))
+        """About how many captions there are, from the first `sample` samples of each source."""
+        found = 0.0
+        for start, stop in zip(self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True):
+            first = [len(self[row].captions) for row in range(start, min(start + sample, stop))]
+            found += sum(first) / max(1, len(first)) * (stop - start)
+        return round(found)
+
+    def is_bare(self, position: int) -> bool:
+        """Whether a sample is of a source that says that its pictures have no captions."""
+        return is_bare(self.sources[self._part[position]])
+
+    @property
+    def captioned(self) -> float:
+        """The share of an epoch's visits that have a caption: 1 where no source is without."""
+        visits = np.diff(self._starts) * np.array(self.repeat)
+        bare = np.array([is_bare(source) for source in self.sources])
+        return float(visits[~bare].sum() / visits.sum())
 
     def counts(self) -> dict[str, int]:
         """Return how many samples each source gives."""

@@ -19,6 +19,7 @@ from clipdistill.objectives.rows import (
     mean_over_rows,
     same_batch,
     same_shape,
+    same_width,
     unit,
     unit_pair,
 )
@@ -42,14 +43,23 @@ def crd(
     DistillClipLoss) minus the teacher's entropy: same gradient, and 0 when the student agrees with the teacher.
 
     Args:
-        image, text: student's, [B, D].  teacher_image, teacher_text: [B, D'].
+        image, text: student's, [B, D] and [N, D]: relations need no pairs, so pictures may have no text of their own.
+        teacher_image, teacher_text: [B, D'] and [N, D'].
         logit_scale, teacher_logit_scale: scalars.
         chunk: rows of logits held at a time, None for all.
 
     Source: CLIP-KD, equations 4-7 (section "contrastive relational distillation").
     """
-    image, text = unit_pair(image, text, "student")
-    taught_image, taught_text = _teacher_pair(teacher_image, teacher_text, image)
+    image, text = unit(image, "student image"), unit(text, "student text")
+    taught_image, taught_text = (
+        unit(teacher_image.detach(), "teacher image"),
+        unit(teacher_text.detach(), "teacher text"),
+    )
+    for student, teacher in ((image, taught_image), (text, taught_text)):
+        same_batch(student, teacher)
+    same_width(image, text, "student")
+    same_width(taught_image, taught_text, "teacher")
+    taught_image, taught_text = taught_image.to(image), taught_text.to(image)
     scale = as_scale(logit_scale, image)
     taught_scale = as_scale(teacher_logit_scale, taught_image, "teacher_logit_scale").detach()
     image_to_text = mean_over_rows(_kl_rows, (image, taught_image), (text, taught_text, scale, taught_scale), chunk)

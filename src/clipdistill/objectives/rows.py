@@ -61,6 +61,12 @@ def same_shape(first: Tensor, second: Tensor, first_name: str, second_name: str)
         )
 
 
+def same_width(image: Tensor, text: Tensor, whose: str) -> None:
+    """Raise a ValueError when images and texts of one model differ in width."""
+    if image.shape[1] != text.shape[1]:
+        raise ValueError(f"{whose} image and text must be of one width, got {image.shape[1]} and {text.shape[1]}")
+
+
 def same_batch(student: Tensor, teacher: Tensor) -> None:
     """Raise a ValueError when student and teacher saw batches of different size (widths may differ)."""
     if len(student) != len(teacher):

@@ -44,6 +44,7 @@ class SourceSpec(Options):
         description="of questions: train on so many, as many of each class, by seed; unlabelled: on the rest",
     )
     repeat: int = Field(1, ge=1, description="how often each sample comes in an epoch")
+    captions: Literal["none"] | None = Field(None, description="none: pictures alone, whatever captions there are")
 
     @model_validator(mode="after")
     def _one_draw(self) -> SourceSpec:

@@ -146,7 +146,7 @@ def open_data(recipe: Recipe, ranks: Ranks) -> Data:
 
 def source_spec(spec: SourceSpec) -> dict[str, Any]:
     """A source as the data layer takes it."""
-    values = {"format": spec.format, **spec.options()}
+    values = {"format": spec.format, "captions": spec.captions, **spec.options()}
     return values if spec.path is None else {**values, "path": spec.path}
 
 

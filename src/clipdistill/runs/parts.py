@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from clipdistill.data import AugmentPlan, Loader, Mixture
+from clipdistill.data.sources.bare import is_bare
 from clipdistill.engine.distributed import Ranks
 from clipdistill.errors import UserError
 from clipdistill.kinds import KINDS
@@ -16,7 +17,7 @@ from clipdistill.runs.checks import task_options
 from clipdistill.runs.data import Data, augment_plan, open_data
 from clipdistill.runs.open_teachers import open_teachers, train_first
 from clipdistill.runs.teachers import TeacherState
-from clipdistill.tasks import Task, find_task
+from clipdistill.tasks import TASKS, Task, find_task
 
 
 @dataclass
@@ -72,6 +73,25 @@ class Parts:
         )
 
 
+def check_captions(recipe: Recipe, mixture: Mixture, where: str) -> None:
+    """Raise a UserError for pictures without captions where the method can't use them, or with too few others."""
+    share = mixture.captioned
+    if share == 1:
+        return
+    index = next(number for number, source in enumerate(mixture.sources) if is_bare(source))
+    if not find_task(recipe.task.method).BARE:
+        able = ", ".join(name for name, task in TASKS.items() if task.BARE)
+        raise UserError(
+            f"`{where}data.train.{index}`: {recipe.task.method} can't use pictures without captions; {able} can"
+        )
+    expected = share * recipe.train.batch_size
+    if expected < 2:
+        raise UserError(
+            f"`{where}data.train.{index}`: only {expected:.2g} pictures of a batch of {recipe.train.batch_size} have a "
+            "caption, too few to compare; `repeat` the source that has some, or raise `train.batch_size`"
+        )
+
+
 def open_parts(
     recipe: Recipe, ranks: Ranks, data: Data | None = None, model: Any | None = None, *, draw: int = 1, where: str = ""
 ) -> Parts:
@@ -108,6 +128,7 @@ def open_parts(
             f"`{where}train.batch_size` is {recipe.train.batch_size} and the data has {len(data.mixture)} samples; "
             "lower it"
         )
+    check_captions(recipe, data.mixture, where)
     plan = augment_plan(recipe)
     for state in teachers:
         state.open_store(data, plan)

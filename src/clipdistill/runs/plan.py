@@ -41,6 +41,11 @@ def show_plan(chain: Chain, console: Console | None = None) -> list[tuple[Stage,
     table.add_row(
         "data", ", ".join(f"{name}: {n:,}" + f", {often} times an epoch" * (often > 1) for (name, n), often in data)
     )
+    if mixture.captioned < 1:
+        share = mixture.captioned * recipe.train.batch_size
+        table.add_row(
+            "captions", f"some pictures have none; about {share:.0f} of the {recipe.train.batch_size} of a batch do"
+        )
     for what, said in seen:
         table.add_row(what, said, style="yellow")
     for drawn in student.parts.data.draws:

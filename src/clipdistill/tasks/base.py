@@ -60,6 +60,8 @@ class Task(nn.Module):
     TEACHER_KIND: ClassVar[str] = "dual_encoder"
     FEATURES: ClassVar[Literal["embedding", "tower", "tokens", "questions"]] = "embedding"
     """What the teachers give, live or stored: see `LiveTeacher`; their word on questions is always stored."""
+    BARE: ClassVar[bool] = False
+    """Whether it takes pictures without captions among the others (`captions: none` of a source)."""
     OWN_TEACHER: ClassVar[bool] = False
     """Whether its teacher is the model that training starts with, frozen, whatever else a recipe says of it."""
 

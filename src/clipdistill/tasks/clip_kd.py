@@ -44,9 +44,13 @@ class ClipKD(Contrastive):
     TinyCLIP's affinity mimicking; `ensemble` MobileCLIP's stored-ensemble loss, the one term for several teachers.
     Where student and teacher differ in width, linear projections of the student's embeddings into the teacher's space
     train along and are thrown away afterwards.
+
+    Pictures without captions are compared with the teacher by `fd` and `mfd`, whose text part is of the others, and by
+    `crd`, over the captions of the batch; the remaining terms are of pairs.
     """
 
     METHOD = "clip_kd"
+    SEES_BARE = True
     TEACHERS = (1, None)
     TERMS = {
         "task": 1.0, "crd": 1.0, "fd": 2000.0, "icl": 1.0,
@@ -94,13 +98,18 @@ class ClipKD(Contrastive):
     def batch_losses(self, features: Features) -> dict[str, Tensor]:
         """Terms that compare the samples of the batch with one another."""
         losses = super().batch_losses(features)
+        everything, features = features, self.pairs(features)
+        if not len(features["image"]):  # no caption in the whole batch
+            nothing = 0 * everything["image"].sum()
+            return losses | {term: nothing for term in self.weights if term not in ("task", "fd", "mfd")}
         scale, image, text, chunk = self.student.logit_scale, features["image"], features["text"], self.settings.chunk
         t_images = [features[f"teacher{i}/image"] for i in range(len(self.teachers))]
         t_texts = [features[f"teacher{i}/text"] for i in range(len(self.teachers))]
         t_scales = [teacher.logit_scale for teacher in self.teachers]
         t_image, t_text, t_scale = t_images[0], t_texts[0], t_scales[0]
         if self.wants("crd"):
-            losses["crd"] = crd(image, text, scale, t_image, t_text, t_scale, chunk=chunk)
+            pictures = everything["image"], everything["teacher0/image"]
+            losses["crd"] = crd(pictures[0], text, scale, pictures[1], t_text, t_scale, chunk=chunk)
         if self.wants("affinity"):
             variant = self.settings.affinity
             losses["affinity"] = affinity_mimicking(
@@ -125,10 +134,23 @@ class ClipKD(Contrastive):
         losses: dict[str, Tensor] = {}
         if not (self.wants("fd") or self.wants("mfd")):
             return losses
-        t_image, t_text = features["teacher0/image"], features["teacher0/text"]
-        text = fd(self.project_text(features["text"]), t_text)
+        t_image, text = features["teacher0/image"], self._text_fd(features)
         if self.wants("fd"):
             losses["fd"] = fd(self.project_image(features["image"]), t_image) + text
         if self.wants("mfd"):
             losses["mfd"] = mfd(self.project_image(features["masked_image"]), t_image) + text
         return losses
+
+    def _text_fd(self, features: Features) -> Tensor:
+        """[B]; where some pictures have no caption 0 for these, and the others count for as many more.
+
+        So the mean over the batch is in expectation the mean over captions, as without such pictures.
+        """
+        pairs = self.pairs(features)
+        if len(pairs["text"]) == len(features["text"]):
+            return fd(self.project_text(pairs["text"]), pairs["teacher0/text"]) / self.captioned
+        found = torch.zeros(len(features["text"]), device=features["text"].device)
+        if not len(pairs["text"]):
+            return found
+        own = fd(self.project_text(pairs["text"]), pairs["teacher0/text"]) / self.captioned
+        return found.to(own.dtype).masked_scatter(features["captioned"], own)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from clipdistill.data import Mixture
 from clipdistill.data import fields as data_fields
 from clipdistill.objectives.contrastive import info_nce, sigmoid_loss
 from clipdistill.tasks.base import Batch, Features, Task, TaskOptions
@@ -36,11 +38,22 @@ class Contrastive(Task):
     """InfoNCE or the sigmoid loss between the student's image and text embeddings, without a teacher.
 
     Source: CLIP (2021), `loss: info_nce`; SigLIP (2023), `loss: sigmoid`
+
+    Pictures without captions have no partner, so they take no part here; a teacher tells something of them (`ClipKD`).
     """
 
     METHOD = "contrastive"
     TERMS = {"task": 1.0}
     Options = ContrastiveOptions
+    BARE = True
+    SEES_BARE: ClassVar[bool] = False
+    """Whether pictures without captions are encoded: whether a term wants them."""
+    captioned = 1.0
+    """The share of visits to pictures with captions, once there is data."""
+
+    def prepare(self, data: Mixture) -> None:
+        """How many pictures have captions."""
+        self.captioned = data.captioned
 
     def student_fields(self) -> dict[str, data_fields.Field]:
         """Pictures and captions, and false captions where they are asked for."""
@@ -52,11 +65,14 @@ class Contrastive(Task):
     def encode(self, batch: Batch) -> Features:
         """Embeddings of `image/student` and `text/student`, un-normalised, [B, D].
 
-        With hard negatives also `negative` [B, N, D], of `negative/student`, the places without one included.
+        With hard negatives also `negative` [B, N, D], of `negative/student`, the places without one included. Where
+        pictures have no captions, rows of `text` are 0, and so are those of `image` unless `SEES_BARE`.
         """
+        rows = (batch["caption"] >= 0).nonzero()[:, 0] if self.captioned < 1 else None
+        image, text, width = batch["image/student"], batch["text/student"], int(self.student.embed_dim)
         features = {
-            "image": self.student.encode_image(batch["image/student"]),
-            "text": self.student.encode_text(batch["text/student"]),
+            "image": _of_rows(self.student.encode_image, image, None if self.SEES_BARE else rows, width),
+            "text": _of_rows(self.student.encode_text, text, rows, width),
         }
         if "negative/student" in batch:
             tokens = batch["negative/student"]
@@ -64,15 +80,29 @@ class Contrastive(Task):
         return features
 
     def targets(self, batch: Batch) -> Features:
-        """The teachers' features, and which of the hard negatives are there: `has_negative` bool [B, N]."""
+        """The teachers' features, and which of the hard negatives are there: `has_negative` bool [B, N].
+
+        `captioned` bool [B] where some pictures have no captions.
+        """
         found = super().targets(batch)
+        if self.captioned < 1:
+            found["captioned"] = batch["caption"] >= 0
         if "has_negative" in batch:
             found["has_negative"] = batch["has_negative"]
         return found
 
     def batch_losses(self, features: Features) -> dict[str, Tensor]:
-        """`task`: the contrastive loss over the whole batch."""
-        return {"task": self.task_loss(features)} if self.wants("task") else {}
+        """`task`: the contrastive loss over the whole batch's pairs; 0 where it has none."""
+        if not self.wants("task"):
+            return {}
+        pairs = self.pairs(features)
+        return {"task": self.task_loss(pairs) if len(pairs["image"]) else 0 * features["image"].sum()}
+
+    def pairs(self, features: Features) -> Features:
+        """Features of the samples that have a caption."""
+        if "captioned" not in features:
+            return features
+        return {name: value[features["captioned"]] for name, value in features.items()}
 
     def task_loss(self, features: Features) -> Tensor:
         """The contrastive loss on `image` and `text` at the student's own scale (and bias, for sigmoid)."""
@@ -85,6 +115,16 @@ class Contrastive(Task):
     def after_step(self) -> None:
         """Clamp every logit scale that trains."""
         clamp_scales(self)
+
+
+def _of_rows(encode: Callable[[Tensor], Tensor], inputs: Tensor, rows: Tensor | None, width: int) -> Tensor:
+    """Encode some of the inputs, [B, D] with zeros for the others; None = all of them."""
+    if rows is None or len(rows) == len(inputs):
+        return encode(inputs)
+    if not len(rows):
+        return torch.zeros(len(inputs), width, device=inputs.device)
+    found = encode(inputs[rows])
+    return found.new_zeros(len(inputs), found.shape[1]).index_copy(0, rows, found)
 
 
 def clamp_scales(module: nn.Module) -> None:

@@ -31,6 +31,7 @@ class LockedTuning(Contrastive):
     """
 
     METHOD = "lit"
+    BARE = False
     TEACHERS = (0, 1)
     FEATURES = "tower"
     OWN_TEACHER = True

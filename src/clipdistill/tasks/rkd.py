@@ -19,14 +19,17 @@ class RKD(Contrastive):
     """
 
     METHOD, TEACHERS, TERMS = "rkd", (1, 1), {"task": 1.0, "distance": 25.0, "angle": 50.0}
+    SEES_BARE = True
 
     def batch_losses(self, features: Features) -> dict[str, Tensor]:
-        """`task`; and `distance` and `angle`, each added over images and texts."""
+        """`task`; and `distance` and `angle`, each added over all images and over the texts that there are."""
         if len(features["image"]) < 3:
             raise UserError("`train.batch_size`: an angle needs three pairs; raise it")
         losses = super().batch_losses(features)
         for term, loss in {"distance": rkd_distance, "angle": rkd_angle}.items():
             if self.wants(term):
-                image, text = (loss(features[x], features[f"teacher0/{x}"]) for x in ("image", "text"))
-                losses[term] = image + text
+                losses[term] = loss(features["image"], features["teacher0/image"])
+                pairs = self.pairs(features)
+                if len(pairs["text"]) >= 3:
+                    losses[term] = losses[term] + loss(pairs["text"], pairs["teacher0/text"])
         return losses

@@ -76,6 +76,7 @@ class SDSCLIP(Contrastive):
 
     TERMS = {"task": 1.0, "sds": 0.001, "features": 0.0}
     METHOD = "sds_clip"
+    BARE = False  # the teacher denoises a picture as its caption says
     TEACHERS = (0, 1)
     TEACHER_KIND = "denoiser"
     Options = SDSCLIPOptions

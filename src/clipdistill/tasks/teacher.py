@@ -117,7 +117,9 @@ class StoredTeacher:
             image = self.store.pair_image(rows.numpy(), captions)
         else:
             image = self.store.image(rows.numpy(), batch["view"].cpu().numpy())
-        text = self.store.text(rows.numpy(), captions)
+        there = captions >= 0  # rows of pictures without captions are 0
+        text = np.zeros((len(rows), int(self.store.meta["text_dim"])), np.float32)
+        text[there] = self.store.text(rows.numpy()[there], captions[there])
         device = batch["sample"].device
         return {"image": _tensor(image, device), "text": _tensor(text, device)}
 

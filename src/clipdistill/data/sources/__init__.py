@@ -23,6 +23,9 @@ def _format(module: str, function: str) -> Callable[..., Source]:
     def opener(**options: Any) -> Source:
         target: Callable[..., Source] = getattr(importlib.import_module(f"clipdistill.data.sources.{module}"), function)
         known = list(inspect.signature(target).parameters)
+        said = options.get("captions")
+        if "captions" not in known:  # a format whose samples need none
+            options.pop("captions", None)
         for option in options:
             if option not in known:
                 raise UserError(
@@ -32,7 +35,12 @@ def _format(module: str, function: str) -> Callable[..., Source]:
         if "path" not in options:
             raise UserError(f"data format '{function.removeprefix('open_')}' needs a 'path'")
         kinds = typing.get_type_hints(target)
-        return target(**{key: _of_its_kind(module, key, value, kinds[key]) for key, value in options.items()})
+        found = target(**{key: _of_its_kind(module, key, value, kinds[key]) for key, value in options.items()})
+        if said is None:
+            return found
+        bare = importlib.import_module("clipdistill.data.sources.bare")
+        without: Source = bare.without_captions(found, said)
+        return without
 
     return opener
 
@@ -44,6 +52,7 @@ FORMATS: dict[str, Callable[..., Source]] = {
     "webdataset": _format("webdataset", "open_webdataset"),
     "huggingface": _format("huggingface", "open_huggingface"),
     "imagefolder": _format("imagefolder", "open_imagefolder"),
+    "pictures": _format("bare", "open_pictures"),
     "cifar10": _format("cifar", "open_cifar10"),
     "cifar100": _format("cifar", "open_cifar100"),
     "arrays": _format("arrays", "open_arrays"),
@@ -71,7 +80,7 @@ def _of_its_kind(module: str, option: str, value: Any, kind: Any) -> Any:
 def open_source(spec: Mapping[str, Any] | str) -> Source:
     """Open the source that `spec` describes: {"format": "csv", "path": ..., options}, or "format:path@split".
 
-    Without "format", it is guessed from what lies at "path".
+    Without "format", it is guessed from what lies at "path". "captions": "none" leaves captions out, of any format.
 
     Raises:
         UserError: unknown format or option (with the nearest), missing or empty data.

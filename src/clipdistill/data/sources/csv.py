@@ -44,6 +44,7 @@ def open_csv(
     root: str | None = None,
     quotes: str = "auto",
     encoding: str | None = None,
+    captions: str | None = None,
 ) -> TableSource:
     """Open a .csv, .tsv or .jsonl table.
 
@@ -52,6 +53,7 @@ def open_csv(
     quotes: "double" where cells may be in double quotes, "none" where these are text; "auto" is "double" but for tables
     with tabs in which they can't be.
     root: the folder that image paths are relative to; by default the table's own, or "images" beside it.
+    captions: "none" = no column of captions is looked for.
 
     Raises:
         UserError: no such file, column or picture folder, or nothing usable in it.
@@ -67,7 +69,7 @@ def open_csv(
     not_empty(lines, file, skipped, "rows")
     columns = list(dict.fromkeys(key for _, cells in lines[:1000] for key in cells))
     image = _column(file, columns, image, IMAGE_COLUMNS, "image")
-    captions = _caption_columns(file, columns, caption, label)
+    texts = [] if captions else _caption_columns(file, columns, caption, label)
     for given in (label, id, *fields, *(["split"] if split else [])):
         if given is not None:
             _column(file, columns, given, (), "label")
@@ -83,7 +85,7 @@ def open_csv(
         if not where:
             skipped.append((f"line {number}", f"no value in column '{image}'"))
             continue
-        found = tuple(caption for column in captions for caption in clean_captions(cells.get(column)))
+        found = tuple(caption for column in texts for caption in clean_captions(cells.get(column)))
         row = merged.get(where)
         if row is None:
             extra = {field: cells.get(field) for field in fields}
@@ -93,7 +95,7 @@ def open_csv(
             labels.setdefault(where, str(cells[label]).strip())
     rows = []
     for where, row in merged.items():
-        if captions and not row.captions:
+        if texts and not row.captions:
             skipped.append((row.id, "no caption that isn't empty"))
         elif label is not None and where not in labels:
             skipped.append((row.id, f"no value in column '{label}'"))

@@ -14,8 +14,8 @@ from clipdistill.errors import UserError
 from clipdistill.yaml_files import parse_yaml
 
 KNOWN = (
-    "csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "cifar10", "cifar100",
-    "torchvision", "flickr30k_entities", "vcr", "snli_ve", "vqa_v2", "easy_vqa", "llava",
+    "csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "pictures", "cifar10",
+    "cifar100", "torchvision", "flickr30k_entities", "vcr", "snli_ve", "vqa_v2", "easy_vqa", "llava",
 )  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def _folder(place: Path) -> str | None:
     for name in sorted(names):
         if (place / name).is_dir() and _has_pictures(place / name):
             return "imagefolder"
-    return None
+    return "pictures" if _has_pictures(place) else None
 
 
 def _has_pictures(folder: Path, depth: int = 2) -> bool:

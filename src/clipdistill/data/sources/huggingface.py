@@ -67,6 +67,7 @@ def open_huggingface(
     label: str | None = None,
     id: str | None = None,
     templates: str | Sequence[str] | None = None,
+    captions: str | None = None,
 ) -> HuggingFaceSource:
     """Open a data set of the `datasets` library.
 
@@ -74,6 +75,7 @@ def open_huggingface(
     its configurations). image, caption, label, id: columns; left out, image and caption are found by type
     or by their usual names, and label by type where there is no caption.
     templates: caption templates with {} for the class name, where there is no caption column.
+    captions: "none" = no column of captions is looked for.
 
     Raises:
         UserError: nothing there, offline and not cached, no such split or column, or no usable row.
@@ -86,14 +88,16 @@ def open_huggingface(
     image = image or _by_type(data, "Image") or _by_name(columns, ("image", "img", "jpg", "png"))
     if image is None:
         raise UserError(f"{path}: which column is the image? It has {', '.join(columns)}; set 'image' to one of them")
-    if caption is None:
+    if captions:
+        texts = []
+    elif caption is None:
         found = _by_name(columns, CAPTION_COLUMNS)
         texts = [found] if found else []
     else:
         texts = [caption] if isinstance(caption, str) else list(caption)
     if label is None and not texts:
         label = _by_type(data, "ClassLabel")
-    if not texts and label is None:
+    if not texts and label is None and not captions:
         raise UserError(f"{path}: which column is the caption? It has {', '.join(columns)}; set 'caption' or 'label'")
     return _source(name or Path(path).name, path, data, image, texts, label, id, templates)
 
@@ -114,7 +118,8 @@ def _source(
     number_of = {one: number for number, one in enumerate(class_names or ())}
     wanted = list(dict.fromkeys([*texts, *filter(None, (label, id))]))
     # Only the small columns are read here, never the pictures.
-    for number, row in enumerate(data.select_columns(wanted) if len(data) else ()):
+    small = data.select_columns(wanted) if wanted and len(data) else [{}] * len(data)
+    for number, row in enumerate(small):
         row_id = str(row[id]) if id else f"{number:08d}"
         found = tuple(caption for text in texts for caption in clean_captions(row[text]))
         value = row[label] if label else None

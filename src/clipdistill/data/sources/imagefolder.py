@@ -55,7 +55,7 @@ def open_imagefolder(
     skipped: list[tuple[str, str]] = []
     for label, class_name in enumerate(names):
         captions = class_captions(templates, class_name)
-        for image in _pictures(root, root / class_name, skipped, seen):
+        for image in pictures_below(root, root / class_name, skipped, seen):
             if keep is None or image in keep:
                 rows.append(Row(image, image, captions, label))
     not_empty(rows, root, skipped, "pictures in class folders")
@@ -100,8 +100,8 @@ def _real_folders(root: Path, names: Sequence[str]) -> set[str]:
     return seen | set(whose)
 
 
-def _pictures(root: Path, folder: Path, skipped: list[tuple[str, str]], seen: set[str]) -> list[str]:
-    """Pictures below a class folder; `seen`: real folders that a link may not lead to again."""
+def pictures_below(root: Path, folder: Path, skipped: list[tuple[str, str]], seen: set[str]) -> list[str]:
+    """Pictures below a folder, as paths from the root; `seen`: real folders that a link may not lead to again."""
     found = []
     for place, below, file_names in os.walk(folder, followlinks=True):
         for one in list(below):

@@ -76,11 +76,13 @@ def open_webdataset(
     split: str | None = None,
     caption: str = "caption",
     classes: Sequence[str] | None = None,
+    captions: str | None = None,
 ) -> WebDatasetSource:
     """Open shards: one tar, a folder of them, a glob ("cc3m/*.tar"), a brace pattern ("{00000..00331}.tar") or a list.
 
     split: of a folder, take the shards whose name starts with it. caption: the key in .json members, used where there
-    is no .txt. classes: names for the numbers in .cls members, which otherwise name themselves.
+    is no .txt. classes: names for the numbers in .cls members, which otherwise name themselves. captions: "none" = a
+    picture needs no .txt.
 
     Raises:
         UserError: no such shard, one that is compressed or no tar, or no usable sample.
@@ -92,11 +94,11 @@ def open_webdataset(
     unlabelled = 0
     for file in files:
         entries = []
-        for key, offset, size, captions, label in _index(file, caption, skipped):
-            if label is None and not captions:
+        for key, offset, size, texts, label in _index(file, caption, skipped):
+            if label is None and not texts and not captions:
                 skipped.append((key, "no caption that isn't empty"))
                 continue
-            entries.append((key, offset, size, captions, label))
+            entries.append((key, offset, size, texts, label))
             unlabelled += label is None
             if label is not None:
                 labelled.add(label)
