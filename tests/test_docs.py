@@ -125,8 +125,10 @@ def test_every_source_in_bring_your_data_opens(tmp_path: Path, monkeypatch: pyte
             SUITES[suite.suite].read_options(suite.options())
             data = suite.data if isinstance(suite.data, str) else source_spec(suite.data)  # type: ignore[arg-type]
             assert open_sources(data)
-    assert formats >= {"csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "pictures", "arrays",
-                        "torchvision", "vcr", "snli_ve", "vqa_v2", "easy_vqa"}  # fmt: skip
+    assert formats >= {
+        "csv", "tsv", "jsonl", "karpathy", "coco", "webdataset", "huggingface", "imagefolder", "pictures", "arrays",
+        "torchvision", "vcr", "snli_ve", "vqa_v2", "easy_vqa",
+    }  # fmt: skip
 
 
 def table_of_options() -> list[str]:

@@ -39,7 +39,7 @@ def test_from_the_plan_to_the_report(
     found = json.loads((tmp_path / "stored" / "evaluation.json").read_text())["models"]
     assert found.keys() == {"control", "student"} and (tmp_path / "stored" / "report.html").is_file()
 
-    # A store is what the live teacher says, to half precision; and the run goes on from a checkpoint to the bit.
+    # A store is what the live teacher says, to half precision.
     live = command("train", recipe, *data, "teachers.0.store=null", "evaluate=[]", "--out", tmp_path / "live")
     assert live.code == 0, live.err[-2000:]
     one, other = weights(tmp_path / "stored"), weights(tmp_path / "live")
