@@ -11,11 +11,12 @@ from rich.console import Console
 from clipdistill.errors import UserError
 from clipdistill.report import build_report
 from clipdistill.report.confusion import confusion_counts, confusion_figure, most_confused
+from clipdistill.report.content import Table
 from clipdistill.report.figures import loss_figure, to_svg
 from clipdistill.report.markdown import escape
 from clipdistill.report.records import read_run
 from clipdistill.report.tables import build_groups
-from clipdistill.report.terminal import print_table
+from clipdistill.report.terminal import print_table, print_tables
 
 VOID = {"meta", "img", "br", "input", "link", "hr", "col", "path", "use", "image", "rect", "line"}
 
@@ -221,6 +222,21 @@ def test_titles_are_words(make_run, tmp_path):
     assert title(one, two, make_run("three"), make_run("four")) == "# 4 recipes compared, one run each"
     other = make_run("b", recipe={"name": "one", "task": {"weights": {"fd": 0}}})
     assert title(one, other) == "# one: 2 variants by task.weights.fd, one run each"
+
+
+def test_a_terminal_table_says_what_a_row_is_of_where_it_changes() -> None:
+    rows = [
+        ["rn", "kd", "weak", "1"],
+        ["rn", "kd", "large", "2"],
+        ["rn", "fd", "large", "3"],
+        ["vit", "fd", "large", "4"],
+    ]
+    console = Console(width=80, record=True, file=io.StringIO())
+    print_tables([("t", Table(["student", "terms", "teacher", "top-1"], rows, numbers=3), [])], console)
+    lines = [line.split() for line in console.export_text().splitlines()[2:]]
+    assert lines == [
+        ["rn", "kd", "weak", "1"], ["large", "2"], ["fd", "large", "3"], ["vit", "fd", "large", "4"],
+    ]  # fmt: skip
 
 
 def test_terminal_table_holds_the_numbers(make_run):

@@ -60,11 +60,12 @@ def _rich(found: Table, title: str, wrap: bool = False) -> RichTable:
             no_wrap=place > 0 and not wrap,
             overflow="fold" if wrap else "ellipsis",
         )
-    previous = None
+    above: Sequence[str] = ()
     for cells in found.rows:
-        same = cells[0] == previous and found.numbers == 3
-        previous = cells[0]
-        table.add_row(*(_cell(cell, found.header[i], same and i < 2) for i, cell in enumerate(cells)))
+        # What a row is of is said where it changes: a cell is left empty while it and all before it are as above.
+        same = [i < found.numbers - 1 and list(cells[: i + 1]) == list(above[: i + 1]) for i in range(len(cells))]
+        table.add_row(*(_cell(cell, found.header[i], same[i]) for i, cell in enumerate(cells)))
+        above = cells
     return table
 
 
