@@ -21,7 +21,7 @@ from tests.end_to_end.conftest import Command
 def talking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A micro world with conversations."""
     folder = tmp_path_factory.mktemp("talking") / "world"
-    write_world(folder, images=20, val=1, test=4, seed=0, image_size=32, formats=["llava"])
+    write_world(folder, images=20, val=1, test=4, seed=0, image_size=32, formats=["karpathy", "llava"])
     return folder
 
 
@@ -42,8 +42,9 @@ def recipe(talking: Path, tmp_path: Path) -> Path:
         ],
         "evaluate": [
             {"suite": "vlm", "data": str(talking), "max_new_tokens": 3, "answers": str(tmp_path / "answers.jsonl")},
+            {"suite": "retrieval", "name": "as a CLIP", "data": f"karpathy:{talking / 'dataset_petri.json'}@test"},
         ],
-        "compare": [],
+        "compare": ["base"],
     }  # fmt: skip
     path = tmp_path / "micro.yaml"
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
@@ -81,7 +82,11 @@ def test_two_stages_an_evaluation_and_the_same_again_after_a_stop(
         assert names and (names <= changed if trained else not names & changed), part
 
     asked = json.loads((talking / "llava" / "v2_OpenEnded_petri_test_questions.json").read_text(encoding="utf-8"))
-    (result,) = json.loads((whole / "evaluation.json").read_text(encoding="utf-8"))["models"]["student"]["results"]
+    models = json.loads((whole / "evaluation.json").read_text(encoding="utf-8"))["models"]
+    (result,) = models["student"]["results"]
+    # Its tower is measured as the CLIP that it is; there was no VLM before the training.
+    assert models.keys() == {"base", "student"} and models["base"]["name"] == "petri-teacher-small"
+    assert [one["data"] for one in models["base"]["results"]] == ["as a CLIP"]
     assert (result["evaluator"], result["data"], result["n"]) == ("vlm", "petri/llava", len(asked["questions"]))
     answers = tmp_path / "answers.student.jsonl"
     assert len(answers.read_text(encoding="utf-8").splitlines()) == result["n"]

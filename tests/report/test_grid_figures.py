@@ -18,7 +18,7 @@ from clipdistill.report.grids.results import GridResults, balanced
 from clipdistill.report.grids.teachers import answer_table, answers, numbering, teacher_figure
 from clipdistill.report.study_grids import grid_tables, write_grid_report
 from clipdistill.studies.grid import StudyGrid, grid_cells
-from tests.report.made_grids import MEASURES, grid_of, made_up, results_of
+from tests.report.made_grids import MEASURES, TEACHERS, grid_of, made_up, results_of
 
 
 def filled(grid: StudyGrid, values: dict[str, dict[str, float]], **roles: dict[str, float]) -> GridResults:
@@ -122,6 +122,38 @@ def test_students_are_set_beside_another_measure_of_their_teachers() -> None:
     grid = grid_of(figures={"teacher_quality": "top1"})
     wanted = {"best": 0.8, "good": 0.6, "fair": 0.4, "weak": 0.2}
     assert answers(made_up(grid))[1].teachers == pytest.approx(wanted)
+
+
+def test_vlms_are_set_beside_their_towers_own_score() -> None:
+    """Towers aren't taught but stood on, and measured as CLIPs, by what no VLM is asked."""
+    towers = {"blind": ["student=x"]} | {name: [f"student=vlm:{name}+lm"] for name in TEACHERS}
+    grid = StudyGrid.model_validate({
+        "recipe": "r", "axes": {"tower": {"levels": towers}, "steps": {"key": "train.max_steps", "values": [300, 800]}},
+        "measures": {"own": MEASURES["top1"], "vqa": MEASURES["vqa"]},
+        "figures": {"teacher": "tower", "teacher_quality": "own"},
+    })  # fmt: skip
+    found: dict[Any, Any] = {}
+    for cell in grid_cells(grid):
+        tower, steps = dict(cell.levels)["tower"], float(dict(cell.levels)["steps"])
+        own = TEACHERS.get(tower)
+        vlm = 0.2 + 0.3 * (own or 0) + 1e-4 * steps
+        found[cell] = {
+            seed: {"student": results_of({"vqa": vlm + 0.01 * seed})}
+            | ({} if own is None else {"base": results_of({"top1": own})})
+            for seed in (0, 1)
+        }
+    results = GridResults(grid, found, {})
+    (answer,) = answers(results)
+    assert (answer.key, len(answer.teachers), len(answer.blocks)) == ("vqa", 4, 2)
+    assert answer.found is not None and answer.found.spearman == 1
+    assert "better bases made better students" in answer.said and "4 bases' own scores" in answer.said
+    assert answer_table([answer]).header[1] == "bases"
+    titles = [title for title, _, _ in grid_tables(results)]
+    assert titles[-1] == "Do better bases make better students?"
+    figure = teacher_figure(results, [answer])
+    assert figure is not None and figure.title == "Students beside their bases" and len(figure.rows) == 8
+    assert {row[1]: row[2] for row in figure.rows} == TEACHERS and "Bases: 1 best" in figure.notes[0]
+    assert list(results.measures()) == ["vqa"]  # nobody asked a VLM for the other
 
 
 def test_too_few_teachers_are_said_and_not_computed() -> None:

@@ -27,6 +27,13 @@ class Kind:
         """A model as training starts with it: pretrained by name, or with weights drawn from the seed."""
         raise TypeError(f"{type(self).__name__} must define new")
 
+    def before(self, spec: ModelSpec, seed: int, device: torch.device | str = "cpu") -> Any | None:
+        """What a student is compared with as it was before training: what `new` gives, where it can be measured.
+
+        Of another kind where only a part of a student was anything before; None where nothing was.
+        """
+        return self.new(spec, seed, device)
+
     def open(self, spec: ModelSpec, device: torch.device | str = "cpu", *, bf16: bool = False, role: str = "") -> Any:
         """A model with its weights, to learn from or to start from.
 

@@ -37,6 +37,15 @@ class VLMKind(Kind):
             return start_vlm(spec.model, seed).to(device)
         return load_vlm(spec.model, device)
 
+    def before(self, spec: ModelSpec, seed: int, device: torch.device | str = "cpu") -> Any | None:
+        """The dual encoder through whose tower it sees: the connector is new, so there is no VLM to measure."""
+        if spec.model is None or not spec.model.startswith(PREFIX):
+            return self.new(spec, seed, device)  # one that is trained further
+        from clipdistill.models.vlm.loading import tower_encoder
+
+        found = tower_encoder(spec.model, seed)
+        return None if found is None else found.to(device)
+
     def recognises(self, name: str) -> bool:
         """`vlm:TOWER+LANGUAGE_MODEL`, a folder that `save` wrote, or a RUN that trained one."""
         return is_vlm(name)

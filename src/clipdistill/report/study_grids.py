@@ -16,7 +16,7 @@ from clipdistill.report.grids.drawing import Figure, html_of, png_of
 from clipdistill.report.grids.lengths import length_figure
 from clipdistill.report.grids.pareto import pareto_figures
 from clipdistill.report.grids.results import GridResults, level_of
-from clipdistill.report.grids.teachers import LEVEL, QUESTION, Answer, answer_table, answers, numbering, teacher_figure
+from clipdistill.report.grids.teachers import LEVEL, Answer, answer_table, answers, numbering, question, teacher_figure
 from clipdistill.report.html_page import page, section
 from clipdistill.report.html_page import table as html_table
 from clipdistill.report.markdown import escape
@@ -83,7 +83,8 @@ def grid_tables(results: GridResults, found: list[Answer] | None = None) -> list
         tables.append((f"{title}: level by level", levels, [LEVELS]))
     found = answers(results) if found is None else found
     if found:
-        tables.append((QUESTION, answer_table(found), [*(one.said for one in found), LEVEL]))
+        said = [*(one.said for one in found), LEVEL.format(results.guide)]
+        tables.append((question(results), answer_table(found), said))
     return tables
 
 

@@ -64,7 +64,7 @@ class Measured:
             self._weights,
             self.device.type,
             suite.NAME,
-            options.model_dump(mode="json"),
+            options.model_dump(mode="json", warnings=False),
             classes,
         ]
         for name, source in sources.items():

@@ -25,11 +25,8 @@ class RKD(Contrastive):
         """`task`; and `distance` and `angle`, each added over all images and over the texts that there are."""
         if len(features["image"]) < 3:
             raise UserError("`train.batch_size`: an angle needs three pairs; raise it")
-        losses = super().batch_losses(features)
+        losses, seen = super().batch_losses(features), {"image": features, "text": self.pairs(features)}
         for term, loss in {"distance": rkd_distance, "angle": rkd_angle}.items():
             if self.wants(term):
-                losses[term] = loss(features["image"], features["teacher0/image"])
-                pairs = self.pairs(features)
-                if len(pairs["text"]) >= 3:
-                    losses[term] = losses[term] + loss(pairs["text"], pairs["teacher0/text"])
+                losses[term] = sum(loss(f[x], f[f"teacher0/{x}"]) for x, f in seen.items() if len(f[x]) >= 3)
         return losses

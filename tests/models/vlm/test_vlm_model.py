@@ -15,9 +15,11 @@ from transformers import AutoModelForCausalLM, AutoProcessor, LlavaForConditiona
 
 from clipdistill.errors import UserError
 from clipdistill.export.vlm_folder import make_processor, save_vlm
+from clipdistill.kinds import KINDS
 from clipdistill.models.vlm import VLM, create_vlm, load_vlm, start_vlm
 from clipdistill.models.vlm.conversation import IGNORED
 from clipdistill.models.vlm.language import petri_words
+from clipdistill.recipe import ModelSpec
 
 QUESTIONS = ["what colour is the circle?", "how many things are there in this picture?", "is it red?"]
 
@@ -219,3 +221,16 @@ def test_a_processor_that_counts_otherwise_is_refused() -> None:
     model.llava.config.vision_config.patch_size = 16
     with pytest.raises(ValueError, match="counts 16 tokens a picture, and the tower gives 4"):
         make_processor(model)
+
+
+def test_before_its_training_a_vlm_was_its_towers_clip() -> None:
+    kind = KINDS["vlm"]
+    assert kind.before(ModelSpec(model="vlm:blind+petri-lm-tiny"), 0) is None
+    assert kind.before(ModelSpec(model="vlm:petri-teacher-small+petri-lm-tiny"), 0).name == "petri-teacher-small"
+    drawn = [kind.before(ModelSpec(model="vlm:random:petri-student+petri-lm-tiny"), seed) for seed in (1, 1, 2)]
+    weights = [next(each.clip.visual.parameters()) for each in drawn]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    # The same tower that the VLM of that seed sees through.
+    vlm = kind.new(ModelSpec(model="vlm:random:petri-student+petri-lm-tiny"), 2)
+    inside = dict(vlm.named_parameters())
+    assert any(torch.equal(weights[2], value) for value in inside.values())

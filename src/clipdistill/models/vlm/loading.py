@@ -24,17 +24,27 @@ def start_vlm(text: str, seed: int | None = None) -> VLM:
         UserError: a part is missing, or can't be opened.
     """
     name = VLMName.read(text)
-    encoder: Any = None
-    if name.random:
-        encoder = create_model(name.tower, seed=seed)
-    elif name.tower != BLIND:
-        if name.tower.replace("/", "-") in list_models() and not (WEIGHTS_FOLDER / name.tower).is_dir():
-            raise UserError(
-                f"model '{text}': the tower '{name.tower}' alone has random weights; name a pretrained one, or {RANDOM}"
-                f"{name.tower} if that is the control you want"
-            )
-        encoder = load_model(name.tower)
+    encoder = tower_encoder(text, seed)
     return create_vlm(encoder, name.language_model, name=text, seed=seed, drop_first=name.drop_first)
+
+
+def tower_encoder(text: str, seed: int | None = None) -> Any | None:
+    """The dual encoder whose image tower a VLM of this name sees through; None of a blind one.
+
+    Raises:
+        UserError: it isn't there, or has no weights and isn't said to be random.
+    """
+    name = VLMName.read(text)
+    if name.random:
+        return create_model(name.tower, seed=seed)
+    if name.tower == BLIND:
+        return None
+    if name.tower.replace("/", "-") in list_models() and not (WEIGHTS_FOLDER / name.tower).is_dir():
+        raise UserError(
+            f"model '{text}': the tower '{name.tower}' alone has random weights; name a pretrained one, or {RANDOM}"
+            f"{name.tower} if that is the control you want"
+        )
+    return load_model(name.tower)
 
 
 def load_vlm(name: str | Path, device: str | torch.device = "cpu") -> VLM:

@@ -33,10 +33,10 @@ def difference_figures(results: GridResults) -> list[Figure]:
     levels = results.teachers()
     if len(levels) < 2:
         return []
-    role = results.teacher_role()
-    found = [_figure(results, "difference", "What each teacher's students gain", reference(results))]
-    behind = Against("their teacher", "the teacher itself", lambda cell, spec: _less(results, cell, spec, role))
-    found.append(_figure(results, "behind_teacher", "How far students are from their teacher", behind))
+    role, guide = results.teacher_role(), results.guide
+    found = [_figure(results, "difference", f"What each {guide}'s students gain", reference(results))]
+    behind = Against(f"their {guide}", f"the {guide} itself", lambda cell, spec: _less(results, cell, spec, role))
+    found.append(_figure(results, "behind_teacher", f"How far students are from their {guide}", behind))
     return [figure for figure in found if figure is not None]
 
 
@@ -88,8 +88,8 @@ def _figure(results: GridResults, name: str, title: str, against: Against) -> Fi
     if not panels:
         return None
     notes = [
-        f"Student less {against.said}. Large marks: the mean over the cells that all teachers have, with the standard "
-        "deviation over the seeds where there is one. Small marks: single cells. Rates in points."
+        f"Student less {against.said}. Large marks: the mean over the cells that all {results.guide}s have, with the "
+        "standard deviation over the seeds where there is one. Small marks: single cells. Rates in points."
     ]
     return Figure(name, title, notes, panels, ["measure", axis, "seed", "difference"], rows)
 

@@ -19,6 +19,10 @@ from clipdistill.studies.table import MeasureSpec
 COSTS = {"parameters": "parameters", "flops_per_pair": "FLOPs a pair of picture and text"}
 
 
+PLAIN = ("controls", "teachers", "bases")
+"""Series that aren't students."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A point: series is its colour's name, number that of a teacher."""
@@ -49,7 +53,7 @@ def pareto_figures(results: GridResults, numbers: dict[str, int]) -> list[Figure
         said = (
             "A point is a cell's students, the mean over the seeds. The line joins what no other model beats in both."
         )
-        notes = [f"{said} {key_of(numbers)}" if taught else said]
+        notes = [f"{said} {key_of(numbers, results.guide)}" if taught else said]
         columns = ["measure", "series", "model", key, "quality", "on the front"]
         found.append(Figure(f"pareto_{key}", f"Quality against {label}", notes, panels, columns, rows))
     return found
@@ -84,12 +88,12 @@ def _models(results: GridResults, spec: MeasureSpec, key: str, numbers: dict[str
         ]  # fmt: skip
         cost = next((one for one in costs if one), None)
         if own and cost:
-            found.append(Model("teachers", level, cost, sum(own) / len(own), numbers.get(level)))
+            found.append(Model(f"{results.guide}s", level, cost, sum(own) / len(own), numbers.get(level)))
     return found
 
 
 def _panel(spec: MeasureSpec, models: Sequence[Model], label: str) -> Panel:
-    names = sorted(dict.fromkeys(one.series for one in models), key=lambda name: name in ("controls", "teachers"))
+    names = sorted(dict.fromkeys(one.series for one in models), key=lambda name: name in PLAIN)
 
     def draw(axis: Any) -> None:
         best = front(models)
@@ -100,7 +104,7 @@ def _panel(spec: MeasureSpec, models: Sequence[Model], label: str) -> Panel:
         for number, name in enumerate(names):
             colour, marker = series_style(number)
             look: dict[str, Any] = {"color": colour, "marker": marker, "alpha": 0.8, "linewidths": 0}
-            if name in ("controls", "teachers"):
+            if name in PLAIN:
                 colour = COLOURS["control" if name == "controls" else "teacher"]
                 look = {"facecolors": "none", "edgecolors": colour, "marker": "v" if name == "controls" else "h",
                         "linewidths": 1.3}  # fmt: skip

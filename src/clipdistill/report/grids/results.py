@@ -44,7 +44,11 @@ class GridResults:
     def measures(self) -> dict[str, MeasureSpec]:
         """Those of the file; else every whole metric of every suite (of a metric by parts, `q2a/TYPE`, the whole)."""
         if self.grid.measures:
-            return dict(self.grid.measures)
+            quality = self.grid.figures.teacher_quality  # perhaps of what no student is asked
+            return {
+                key: spec for key, spec in self.grid.measures.items()
+                if key != quality or any(self.values(cell, spec) for cell in self.found)
+            }  # fmt: skip
         seen: dict[str, MeasureSpec] = {}
         for seeds in self.found.values():
             for roles in seeds.values():
@@ -89,8 +93,15 @@ class GridResults:
         axis = teacher_axis(self.grid)
         place = (self.grid.axes[axis].key or "").partition("teachers.")[2].partition(".")[0] if axis else ""
         named = f"teacher {int(place) + 1}" if place.isdigit() else "teacher"
-        several = any(named in roles for seeds in self.found.values() for roles in seeds.values())
-        return named if several else "teacher"
+        measured = {role for seeds in self.found.values() for roles in seeds.values() for role in roles}
+        if named in measured:
+            return named
+        return "base" if "base" in measured and "teacher" not in measured else "teacher"
+
+    @property
+    def guide(self) -> str:
+        """What students are set beside: their teacher, or where there is none what they started from, their base."""
+        return "base" if self.teacher_role() == "base" else "teacher"
 
     def teachers(self) -> list[str]:
         """Levels of the axis of the teachers, without the one that is none; empty where there is no such axis."""

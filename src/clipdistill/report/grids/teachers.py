@@ -15,8 +15,12 @@ from clipdistill.report.words import MINUS
 from clipdistill.studies.figures import student_axis, teacher_axis
 from clipdistill.studies.table import MeasureSpec
 
-QUESTION = "Do better teachers make better students?"
-LEVEL = "Intervals: 95 % of bootstrap draws of the teachers (the same for all pairs) and of each cell's seeds."
+LEVEL = "Intervals: 95 % of bootstrap draws of the {}s (the same for all pairs) and of each cell's seeds."
+
+
+def question(results: GridResults) -> str:
+    """What the correlations answer."""
+    return f"Do better {results.guide}s make better students?"
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Answer:
 
     Attributes:
         teachers: level -> its own score, best first. blocks: name of what else is varied -> teacher -> seed -> score of
-            its student. found: None where there are too few teachers.
+            its student. found: None where there are too few teachers. guide: what a teacher is called.
     """
 
     key: str
@@ -33,6 +37,7 @@ class Answer:
     teachers: dict[str, float]
     blocks: dict[str, dict[str, dict[int, float]]]
     found: BlockedRanks | None
+    guide: str = "teacher"
 
     @property
     def said(self) -> str:
@@ -41,27 +46,29 @@ class Answer:
             return f"{self.spec.label}: {self.why}"
         low, high = self.found.spearman_interval or (-1.0, 1.0)
         verdict = (
-            "yes, better teachers made better students" if low > 0
-            else "no, better teachers made worse students" if high < 0
+            f"yes, better {self.guide}s made better students" if low > 0
+            else f"no, better {self.guide}s made worse students" if high < 0
             else "not shown, since the interval holds 0"
         )  # fmt: skip
+        blocks = _pairs(self.found.blocks, self.guide)
         return (
-            f"{self.spec.label}: {verdict}. Spearman's rank correlation between {self.found.teachers} teachers' own "
-            f"scores and their students' is {_cell(self.found.spearman, self.found.spearman_interval)}, Kendall's "
-            f"{_cell(self.found.kendall, self.found.kendall_interval)}; the mean over {_pairs(self.found.blocks)}."
+            f"{self.spec.label}: {verdict}. Spearman's rank correlation between {self.found.teachers} {self.guide}s' "
+            f"own scores and their students' is {_cell(self.found.spearman, self.found.spearman_interval)}, Kendall's "
+            f"{_cell(self.found.kendall, self.found.kendall_interval)}; the mean over {blocks}."
         )
 
     @property
     def why(self) -> str:
         """Why there is no correlation."""
         if not self.teachers:
-            return "no teacher was measured by it; `compare: [teacher]` measures them."
+            return f"no {self.guide} was measured by it; `compare: [{self.guide}]` measures them."
         if len(self.teachers) < LEAST:
-            count = "1 teacher was" if len(self.teachers) == 1 else f"{len(self.teachers)} teachers were"
+            some = len(self.teachers)
+            count = f"1 {self.guide} was" if some == 1 else f"{some} {self.guide}s were"
             return f"{count} measured by it; a rank correlation takes {LEAST}."
         if self.found is None or not self.found.blocks:
-            return f"no student was trained from {LEAST} of the {len(self.teachers)} teachers yet."
-        return "all students, or all teachers, have the same score."
+            return f"no student was trained from {LEAST} of the {len(self.teachers)} {self.guide}s yet."
+        return f"all students, or all {self.guide}s, have the same score."
 
 
 def answers(results: GridResults) -> list[Answer]:
@@ -86,7 +93,7 @@ def answers(results: GridResults) -> list[Answer]:
         if len(quality) >= LEAST:
             outcome = [[list(block.get(level, {}).values()) for level in quality] for block in blocks.values()]
             ranked = ranks_in_blocks(list(quality.values()), outcome)
-        found.append(Answer(key, spec, quality, blocks, ranked))
+        found.append(Answer(key, spec, quality, blocks, ranked, results.guide))
     return found
 
 
@@ -99,7 +106,8 @@ def answer_table(found: list[Answer]) -> Table:
         if ranked is not None and ranked.spearman is not None:
             cells = [_cell(ranked.spearman, ranked.spearman_interval), _cell(ranked.kendall, ranked.kendall_interval)]
         rows.append([one.spec.label, str(len(one.teachers)), str(ranked.blocks if ranked else len(one.blocks)), *cells])
-    return Table(["measured by", "teachers", "students and objectives", "Spearman", "Kendall"], rows)
+    guides = f"{found[0].guide}s"
+    return Table(["measured by", guides, "students and objectives", "Spearman", "Kendall"], rows)
 
 
 def teacher_figure(results: GridResults, found: list[Answer]) -> Figure | None:
@@ -115,11 +123,12 @@ def teacher_figure(results: GridResults, found: list[Answer]) -> Figure | None:
          Summary(tuple(seeds.values())).sd, len(seeds)]
         for one in shown for block, cells in one.blocks.items() for level, seeds in cells.items()
     ]  # fmt: skip
-    notes = ["A point is a cell: the mean over its seeds, with their standard deviation. " + key_of(numbers)]
+    notes = ["A point is a cell: the mean over its seeds, with their standard deviation. "
+             + key_of(numbers, results.guide)]  # fmt: skip
     columns = ["measure", axis, "teacher", "of", "student", "standard deviation", "seeds"]
     return Figure(
         "teachers",
-        "Students beside their teachers",
+        f"Students beside their {results.guide}s",
         notes,
         [_panel(one, numbers, series) for one in shown],
         columns,
@@ -133,9 +142,9 @@ def numbering(results: GridResults, found: list[Answer]) -> dict[str, int]:
     return {level: number for number, level in enumerate(dict.fromkeys(order), 1)}
 
 
-def key_of(numbers: dict[str, int]) -> str:
+def key_of(numbers: dict[str, int], guide: str) -> str:
     """What the numbers stand for."""
-    return "Teachers: " + "; ".join(f"{number} {level}" for level, number in numbers.items()) + "."
+    return f"{guide.capitalize()}s: " + "; ".join(f"{number} {level}" for level, number in numbers.items()) + "."
 
 
 def _series(results: GridResults) -> dict[str, str]:
@@ -166,7 +175,7 @@ def _panel(one: Answer, numbers: dict[str, int], series: dict[str, str]) -> Pane
         low, high = axis.get_ylim()
         axis.set_ylim(low, high + 0.2 * (high - low))  # room for the teachers' numbers
         _number_teachers(axis, {numbers[level]: 100 * value for level, value in one.teachers.items()})
-        labels_of_axes(axis, "the teacher's own score, per cent", "its student's, per cent")
+        labels_of_axes(axis, f"the {one.guide}'s own score, per cent", "its student's, per cent")
         if names != ["students"]:
             legend(axis, [handles[name] for name in names], names)
 
@@ -198,9 +207,5 @@ def _signed(value: float) -> str:
     return f"{value:.2f}".replace("-", MINUS)
 
 
-def _pairs(count: int) -> str:
-    return (
-        "one block of cells that differ in teacher alone"
-        if count == 1
-        else (f"{count} blocks of cells that differ in teacher alone")
-    )
+def _pairs(count: int, guide: str) -> str:
+    return f"{'one block' if count == 1 else f'{count} blocks'} of cells that differ in {guide} alone"

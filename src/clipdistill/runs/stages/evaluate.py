@@ -168,13 +168,12 @@ class Evaluate(Stage):
         recipe, device = self.recipe, self.parts.ranks.device
         task = find_task(self.parts.recipe.task.method)
         models = self._teachers()
-        others: dict[str, tuple[str, Callable[[], Any]]] = {
-            "base": ("before", lambda: KINDS[task.KIND].new(recipe.student, recipe.seed, device)),
-            "control": ("control", lambda: open_trained(self.run_folder.control, device)),
-        }
-        for role, (note, opened) in others.items():
-            if role in recipe.compare:
-                models[role] = (f"{recipe.student.label}, {note}", opened())
+        base = KINDS[task.KIND].before(recipe.student, recipe.seed, device) if "base" in recipe.compare else None
+        if base is not None:
+            alike = base.KIND == task.KIND
+            models["base"] = (f"{recipe.student.label}, before" if alike else str(base.name), base)
+        if "control" in recipe.compare:
+            models["control"] = (f"{recipe.student.label}, control", open_trained(self.run_folder.control, device))
         models["student"] = (recipe.student.label, open_trained(self.run_folder.path, device))
         return models
 
