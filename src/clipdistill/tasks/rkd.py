@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, stack
 
 from clipdistill.errors import UserError
 from clipdistill.objectives.rkd import rkd_angle, rkd_distance
@@ -28,5 +28,6 @@ class RKD(Contrastive):
         losses, seen = super().batch_losses(features), {"image": features, "text": self.pairs(features)}
         for term, loss in {"distance": rkd_distance, "angle": rkd_angle}.items():
             if self.wants(term):
-                losses[term] = sum(loss(f[x], f[f"teacher0/{x}"]) for x, f in seen.items() if len(f[x]) >= 3)
+                parts = [loss(f[x], f[f"teacher0/{x}"]) for x, f in seen.items() if len(f[x]) >= 3]
+                losses[term] = stack(parts).sum()
         return losses
