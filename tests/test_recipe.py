@@ -329,6 +329,16 @@ def test_differences_name_dotted_keys() -> None:
     assert differences(old, old) == []
 
 
+def test_a_recipe_of_an_earlier_version_lacks_what_is_none_now() -> None:
+    old = {"data": {"train": [{"format": "csv", "path": "a.csv"}]}, "teachers": []}
+    new = {"data": {"train": [{"format": "csv", "path": "a.csv", "captions": None}], "seed": None}, "teachers": []}
+    assert differences(old, new) == []
+    new["data"]["train"][0]["captions"] = "none"
+    assert differences(old, new) == ["data.train.0.captions"]
+    new["data"]["train"].append({"format": "csv"})
+    assert differences(old, new) == ["data.train"]
+
+
 def test_what_tables_call_a_model() -> None:
     assert ModelSpec(model="RN50").label == "RN50"
     assert ModelSpec(image_tower="resnet18", text_tower="some/where/bert").label == "resnet18 + bert"

@@ -203,12 +203,23 @@ def _position(items: list[Any], part: str, key: str) -> int:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ between two recipes as plain values."""
+    """Dotted keys whose values differ between two recipes as plain values; a key that isn't there is none.
+
+    So a recipe of an earlier version, which didn't have it, is the same as one that leaves it at none.
+    """
     found = []
     for key in sorted({*old, *new}):
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
             found += differences(a, b, f"{prefix}{key}.")
+        elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b) and _mappings([*a, *b]):
+            for place, pair in enumerate(zip(a, b, strict=True)):
+                found += differences(*pair, f"{prefix}{key}.{place}.")
         elif a != b:
             found.append(f"{prefix}{key}")
     return found
+
+
+def _mappings(values: list[Any]) -> bool:
+    """Whether all are mappings, as sources, teachers and stages are."""
+    return all(isinstance(each, dict) for each in values)

@@ -13,10 +13,12 @@ import pytest
 from clipdistill.report.grids.differences import difference_figures, reference
 from clipdistill.report.grids.drawing import html_of
 from clipdistill.report.grids.lengths import length_figure
+from clipdistill.report.grids.neighbours import neighbour_table
 from clipdistill.report.grids.pareto import Model, front, pareto_figures
 from clipdistill.report.grids.results import GridResults, balanced
 from clipdistill.report.grids.teachers import answer_table, answers, numbering, teacher_figure
 from clipdistill.report.study_grids import grid_tables, write_grid_report
+from clipdistill.report.words import MINUS
 from clipdistill.studies.grid import StudyGrid, grid_cells
 from tests.report.made_grids import MEASURES, TEACHERS, grid_of, made_up, results_of
 
@@ -124,6 +126,33 @@ def test_students_are_set_beside_another_measure_of_their_teachers() -> None:
     assert answers(made_up(grid))[1].teachers == pytest.approx(wanted)
 
 
+def test_teachers_two_by_two_by_hand() -> None:
+    """Two students of `b` are 3 and 5 points ahead of those of `a`, with the second seed 1 and -1."""
+    own = {"a": 0.4, "b": 0.6}
+    axes = {
+        "teacher": {"key": "teachers.0.model", "values": ["a", "b"]},
+        "student": {"key": "student", "values": ["s", "t"]},
+    }
+    grid = StudyGrid.model_validate({"recipe": "r", "axes": axes, "measures": {"top1": MEASURES["top1"]}})
+    ahead = {("s", 0): 0.03, ("t", 0): 0.05, ("s", 1): 0.01, ("t", 1): -0.01}
+    found = {
+        cell: {
+            seed: {
+                "teacher": results_of({"top1": own[levels["teacher"]]}),
+                "student": results_of({"top1": 0.2 + (levels["teacher"] == "b") * ahead[levels["student"], seed]}),
+            }
+            for seed in (0, 1)
+        }
+        for cell in grid_cells(grid) for levels in [dict(cell.levels)]
+    }  # fmt: skip
+    results = GridResults(grid, found, {})
+    table = neighbour_table(results, answers(results))
+    assert table is not None and table.header == ["teachers", "unseen, top-1"]
+    assert table.rows == [[f"b {MINUS} a", "+2.0 ± 2.8 (3 of 4)"]]
+    assert [title for title, _, _ in grid_tables(results)][-1] == "Teachers two by two"
+    assert neighbour_table(results, []) is None
+
+
 def test_vlms_are_set_beside_their_towers_own_score() -> None:
     """Towers aren't taught but stood on, and measured as CLIPs, by what no VLM is asked."""
     towers = {"blind": ["student=x"]} | {name: [f"student=vlm:{name}+lm"] for name in TEACHERS}
@@ -149,7 +178,7 @@ def test_vlms_are_set_beside_their_towers_own_score() -> None:
     assert "better bases made better students" in answer.said and "4 bases' own scores" in answer.said
     assert answer_table([answer]).header[1] == "bases"
     titles = [title for title, _, _ in grid_tables(results)]
-    assert titles[-1] == "Do better bases make better students?"
+    assert titles[-2:] == ["Do better bases make better students?", "Bases two by two"]
     figure = teacher_figure(results, [answer])
     assert figure is not None and figure.title == "Students beside their bases" and len(figure.rows) == 8
     assert {row[1]: row[2] for row in figure.rows} == TEACHERS and "Bases: 1 best" in figure.notes[0]
@@ -161,7 +190,7 @@ def test_too_few_teachers_are_said_and_not_computed() -> None:
     assert (
         one.found is None and one.said == "unseen, top-1: 3 teachers were measured by it; a rank correlation takes 4."
     )
-    assert "3 teachers were measured" in grid_tables(made_up(grid_of(["weak", "fair", "best"])))[-1][2][0]
+    assert "3 teachers were measured" in grid_tables(made_up(grid_of(["weak", "fair", "best"])))[-2][2][0]
     assert answers(made_up(grid_of(axes={"student": {"key": "student", "values": ["tiny", "small"]}}))) == []
 
 

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clipdistill.evaluate.results import Result
 from clipdistill.files import atomic_path, write_json, write_text
 from clipdistill.report.content import NO_MODEL, Table
 from clipdistill.report.grids.differences import difference_figures
 from clipdistill.report.grids.drawing import Figure, html_of, png_of
 from clipdistill.report.grids.lengths import length_figure
+from clipdistill.report.grids.neighbours import SAID, neighbour_table
 from clipdistill.report.grids.pareto import pareto_figures
 from clipdistill.report.grids.results import GridResults, level_of
 from clipdistill.report.grids.teachers import LEVEL, Answer, answer_table, answers, numbering, question, teacher_figure
@@ -85,6 +87,8 @@ def grid_tables(results: GridResults, found: list[Answer] | None = None) -> list
     if found:
         said = [*(one.said for one in found), LEVEL.format(results.guide)]
         tables.append((question(results), answer_table(found), said))
+        if (beside := neighbour_table(results, found)) is not None:
+            tables.append((f"{results.guide.capitalize()}s two by two", beside, [SAID]))
     return tables
 
 
@@ -151,17 +155,22 @@ def _answer(one: Answer) -> dict[str, Any]:
     return {"measure": one.key, "said": one.said, "teachers": one.teachers, "ranks": ranked}
 
 
+def _numbers(one: Result) -> dict[str, Any]:
+    """A result without its artifacts: matrices and names of samples lie in each run."""
+    return {key: value for key, value in one.to_dict().items() if key != "artifacts"}
+
+
 def _plain(results: GridResults) -> list[dict[str, Any]]:
     return [
         {
             "levels": dict(cell.levels),
             "seeds": {
-                str(seed): {role: [one.to_dict() for one in found] for role, found in roles.items()}
+                str(seed): {role: [_numbers(one) for one in found] for role, found in roles.items()}
                 for seed, roles in seeds.items()
             },
             "costs": {str(seed): dict(roles) for seed, roles in results.costs.get(cell, {}).items()},
             "epochs": {
-                str(seed): {str(epoch): [one.to_dict() for one in found] for epoch, found in kept.items()}
+                str(seed): {str(epoch): [_numbers(one) for one in found] for epoch, found in kept.items()}
                 for seed, kept in results.epochs.get(cell, {}).items()
             },
             "failed": results.failed.get(cell),
