@@ -10,7 +10,7 @@ import yaml
 
 from clipdistill.errors import UserError
 from clipdistill.recipe import ModelSpec
-from clipdistill.recipe_files import differences, load_recipe, recipe_names, validate
+from clipdistill.recipe_files import answers, differences, load_recipe, recipe_names, validate
 from clipdistill.report.paper import paper_table
 from clipdistill.runs.checks import check_recipe
 from clipdistill.runs.data import augment_plan, open_mixture
@@ -327,6 +327,16 @@ def test_differences_name_dotted_keys() -> None:
     old = {"a": 1, "b": {"c": [1], "d": 2}, "gone": 0}
     assert differences(old, {"a": 1, "b": {"c": [2], "d": 2}, "new": 0}) == ["b.c", "gone", "new"]
     assert differences(old, old) == []
+
+
+def test_what_was_measured_by_an_earlier_version_needn_t_be_measured_again() -> None:
+    was = {"evaluate": [{"suite": "retrieval", "data": {"format": "csv", "path": "a.csv"}}], "compare": ["teacher"]}
+    now = {"evaluate": [{"suite": "retrieval", "data": {"format": "csv", "path": "a.csv", "captions": None}}]}
+    assert answers({"asked": was}, now | {"compare": ["teacher"]})
+    assert not answers({"asked": was}, now | {"compare": ["control"]})
+    assert not answers({"asked": was | {"evaluate": []}}, now | {"compare": ["teacher"]})
+    for odd in (None, [], {}, {"asked": 3}, {"models": {}}):
+        assert not answers(odd, now)
 
 
 def test_a_recipe_of_an_earlier_version_lacks_what_is_none_now() -> None:

@@ -220,6 +220,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     return found
 
 
+def answers(found: Any, asked: Mapping[str, Any]) -> bool:
+    """Whether what evaluation.json holds is what is asked for now: its `asked` says the same, for all that counts."""
+    was = found.get("asked") if isinstance(found, dict) else None
+    return isinstance(was, dict) and not differences(was, asked)
+
+
 def _mappings(values: list[Any]) -> bool:
     """Whether all are mappings, as sources, teachers and stages are."""
     return all(isinstance(each, dict) for each in values)

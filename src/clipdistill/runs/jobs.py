@@ -19,6 +19,7 @@ from clipdistill.evaluate import Result
 from clipdistill.files import write_json
 from clipdistill.kinds import open_trained, require_weights
 from clipdistill.recipe import Recipe
+from clipdistill.recipe_files import answers
 from clipdistill.runs.data import ensure_petri_world
 from clipdistill.runs.evaluation import evaluate_models, open_evaluations
 from clipdistill.runs.folder import RunFolder
@@ -128,7 +129,7 @@ def done(job: Job) -> bool:
         found = json.loads((job.folder / "evaluation.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(found, dict) and bool(found.get("asked") == _asked(job))
+    return answers(found, _asked(job))
 
 
 def run_job(job: Job, ranks: Ranks) -> None:

@@ -17,6 +17,7 @@ from clipdistill.evaluate.suites.timing import suite_cost
 from clipdistill.files import write_json
 from clipdistill.kinds import KINDS, open_trained
 from clipdistill.recipe import Recipe
+from clipdistill.recipe_files import answers
 from clipdistill.runs.evaluation import evaluate_models, run_examples, say_unread, teachers_among
 from clipdistill.runs.evaluation_regions import EvaluationRegions
 from clipdistill.runs.folder import RunFolder
@@ -65,7 +66,7 @@ class Evaluate(Stage):
             found = json.loads(Path(self.run_folder.evaluation).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return isinstance(found, dict) and bool(found.get("asked") == self._asked())
+        return answers(found, self._asked())
 
     def run(self) -> None:
         """Measure each model, and the student of each epoch that was kept, on each suite that takes its kind."""
